@@ -1,0 +1,16 @@
+package nlbhash
+
+// Buckets is the number of buckets a client key is hashed into. A power of two,
+// so that the low bits of the hash select the bucket.
+const Buckets = 4096
+
+// MaxPriority is the highest host priority; priorities run from 1 to MaxPriority.
+const MaxPriority = 32
+
+// Table gives each bucket its owner, a host priority from 1 to MaxPriority;
+// 0 means that no member owns the bucket.
+type Table [Buckets]uint8
+
+// Targets holds the weight of each host, indexed by host priority; index 0 is
+// unused. A weight of zero takes no buckets.
+type Targets [MaxPriority + 1]uint32

@@ -1,0 +1,45 @@
+package portrules
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Mode is a rule's filtering mode.
+type Mode uint8
+
+const (
+	Multiple Mode = iota // all members share the load by hash
+	Single               // the live member with the best handling priority takes all
+	Disabled             // traffic is dropped
+)
+
+// Affinity says which part of the client's address is hashed.
+type Affinity uint8
+
+const (
+	AffinityNone    Affinity = iota // address and port
+	AffinitySingle                  // address
+	AffinityNetwork                 // address prefix: /24, IPv6 /64
+)
+
+// Protocol is a set of transport protocols.
+type Protocol uint8
+
+const (
+	TCP  Protocol = 1 << iota
+	UDP
+	Both = TCP | UDP
+)
+
+// Rule is one port rule as the administrator wrote it.
+type Rule struct {
+	Name     string
+	VIP      netip.Addr // zero: all VIPs
+	Protocol Protocol
+	First    uint16 // first port of the range
+	Last     uint16 // last port of the range, inclusive
+	Mode     Mode
+	Affinity Affinity
+	Timeout  time.Duration // extended affinity; 0 = off
+}
