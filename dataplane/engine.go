@@ -6,6 +6,8 @@ import (
 	"net"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/opennlb/opennlb/portrules"
 )
 
@@ -24,9 +26,10 @@ type Setup struct {
 type Engine interface {
 	// Install replaces the whole policy at one instant.
 	Install(*portrules.Policy) error
-	// Renew lets the engine answer for d from now, measured on CLOCK_MONOTONIC.
-	// Zero silences it at once.
-	Renew(d time.Duration) error
+	// Renew lets the engine answer until an instant. It is absolute so that an
+	// agent that was frozen between deciding and renewing grants nothing: the
+	// instant has passed. Zero silences the engine at once.
+	Renew(until Instant) error
 	// Counters reads the packets counted since the engine was opened.
 	Counters() ([]Counter, error)
 	// Kind is the engine that runs: "xdp" or "tc".
@@ -35,10 +38,24 @@ type Engine interface {
 	Close() error
 }
 
+// Instant is a time on CLOCK_MONOTONIC, in nanoseconds.
+type Instant int64
+
+// Now reads CLOCK_MONOTONIC.
+func Now() Instant {
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
+		return 0 // cannot happen on Linux; zero grants no lease
+	}
+	return Instant(now.Nano())
+}
+
+// Add returns the instant d after i.
+func (i Instant) Add(d time.Duration) Instant { return i + Instant(d) }
+
 // Counter is the number of packets that left through one exit.
 type Counter struct {
 	Rule    string           `json:"rule"` // "" for traffic that no rule covers
-	Reason  portrules.Reason `json:"-"`
-	Name    string           `json:"reason"`
+	Reason  portrules.Reason `json:"reason"`
 	Packets uint64           `json:"packets"`
 }

@@ -1,3 +1,6 @@
+// Package nlbhash maps clients to buckets, with a keyed hash, and buckets to
+// members, with tables that follow the weights exactly and move as little as
+// possible when these change. It is pure: no clock, no randomness.
 package nlbhash
 
 // Buckets is the number of buckets a client key is hashed into. A power of two,

@@ -1,3 +1,6 @@
+// Package portrules holds the port rules and the decision: what a member does
+// with one frame, and why. It is pure, and the reference that the eBPF program,
+// the AF_PACKET engine and nlbctl explain answer to; see docs/DECISION.md.
 package portrules
 
 import (
@@ -27,7 +30,7 @@ const (
 type Protocol uint8
 
 const (
-	TCP  Protocol = 1 << iota
+	TCP Protocol = 1 << iota
 	UDP
 	Both = TCP | UDP
 )

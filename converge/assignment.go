@@ -1,0 +1,222 @@
+package converge
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/opennlb/opennlb/nlbhash"
+	"github.com/opennlb/opennlb/portrules"
+)
+
+// Epoch identifies one agreement. N orders them; By and Instance tell apart two
+// coordinators, or two lives of one, that chose the same N.
+type Epoch struct {
+	N        uint64 `json:"n"`
+	By       uint8  `json:"by"`
+	Instance uint64 `json:"instance"`
+}
+
+// above reports whether e may follow promise p. Equal numbers by different
+// coordinators exclude each other: the first one promised stays.
+func (e Epoch) above(p Epoch) bool { return e.N > p.N }
+
+// Assignment is one agreement, complete: a member needs nothing else to act on it.
+type Assignment struct {
+	Epoch     Epoch   `json:"epoch"`
+	Digest    string  `json:"digest"`     // of the cluster configuration that it was made for
+	Members   []Info  `json:"members"`    // the view, by priority
+	Tables    []Table `json:"tables"`     // slots with equal targets share one
+	SlotTable []int   `json:"slot_table"` // index into Tables for each rule, and last for the default host
+}
+
+// Table deals the buckets to members.
+type Table struct {
+	Targets nlbhash.Targets `json:"targets"`
+	Owner   Owners          `json:"owner"`
+	Held    []Holding       `json:"held,omitempty"` // by priority
+}
+
+// Holding is the set of buckets that a member owns no more, but in which it may
+// still have connections.
+type Holding struct {
+	Priority uint8  `json:"priority"`
+	Buckets  Bitmap `json:"buckets"`
+}
+
+// Slot returns the table of a rule; slot len(rules) is the default host's.
+func (a *Assignment) Slot(slot int) *Table { return &a.Tables[a.SlotTable[slot]] }
+
+// Default returns the table of the default host.
+func (a *Assignment) Default() *Table { return a.Slot(len(a.SlotTable) - 1) }
+
+// Member returns what the view knows of the member with priority p.
+func (a *Assignment) Member(p uint8) (Info, bool) {
+	i, ok := slices.BinarySearchFunc(a.Members, p, func(m Info, p uint8) int { return int(m.Priority) - int(p) })
+	if !ok {
+		return Info{}, false
+	}
+	return a.Members[i], true
+}
+
+// has reports whether exactly this start of a member is in the view.
+func (a *Assignment) has(p Peer) bool {
+	m, ok := a.Member(p.Priority)
+	return ok && m.peer() == p
+}
+
+// mask is the view as a set of priorities.
+func (a *Assignment) mask() uint32 {
+	var mask uint32
+	for _, m := range a.Members {
+		mask |= 1 << (m.Priority - 1)
+	}
+	return mask
+}
+
+// holding returns the member's set in t, or nil.
+func (t *Table) holding(p uint8) *Bitmap {
+	for i := range t.Held {
+		if t.Held[i].Priority == p {
+			return &t.Held[i].Buckets
+		}
+	}
+	return nil
+}
+
+func (t *Table) hold(p uint8) *Bitmap {
+	if h := t.holding(p); h != nil {
+		return h
+	}
+	i, _ := slices.BinarySearchFunc(t.Held, p, func(h Holding, p uint8) int { return int(h.Priority) - int(p) })
+	t.Held = slices.Insert(t.Held, i, Holding{Priority: p})
+	return &t.Held[i].Buckets
+}
+
+// heldByOther reports whether a member other than p may have connections in bucket b.
+func (t *Table) heldByOther(p uint8, b int) bool {
+	for i := range t.Held {
+		if t.Held[i].Priority != p && t.Held[i].Buckets.Has(b) {
+			return true
+		}
+	}
+	return false
+}
+
+// build deals the buckets to members, moving as few as possible from base (nil
+// at the first epoch), and notes who may still hold connections in what moved.
+func build(base *Assignment, members []Info, rules []portrules.Mode) *Assignment {
+	a := &Assignment{Members: members, SlotTable: make([]int, len(rules)+1)}
+	shared := make(map[nlbhash.Targets]int)
+	for slot := range a.SlotTable {
+		t := targets(members, rules, slot)
+		i, ok := shared[t]
+		if !ok {
+			i = len(a.Tables)
+			shared[t] = i
+			var prev nlbhash.Table
+			if base != nil {
+				prev = nlbhash.Table(base.Slot(slot).Owner)
+			}
+			a.Tables = append(a.Tables, Table{Targets: t, Owner: Owners(*nlbhash.Rebalance(&prev, t))})
+		}
+		a.SlotTable[slot] = i
+	}
+	if base != nil {
+		a.keepHeld(base)
+	}
+	return a
+}
+
+// keepHeld notes, for every slot, the members that owned or held a bucket in
+// base, do not own it now, and are there to serve their connections.
+func (a *Assignment) keepHeld(base *Assignment) {
+	type pair struct{ old, now int }
+	done := make(map[pair]bool) // rules that share both tables need it once
+	for slot, now := range a.SlotTable {
+		p := pair{base.SlotTable[slot], now}
+		if done[p] {
+			continue
+		}
+		done[p] = true
+		was, is := &base.Tables[p.old], &a.Tables[p.now]
+		for b, owner := range was.Owner {
+			if owner != 0 && is.Owner[b] != owner && a.keeps(owner) {
+				is.hold(owner).Set(b)
+			}
+		}
+		for _, h := range was.Held {
+			if !a.keeps(h.Priority) {
+				continue
+			}
+			for b, owner := range is.Owner {
+				if owner != h.Priority && h.Buckets.Has(b) {
+					is.hold(h.Priority).Set(b)
+				}
+			}
+		}
+	}
+}
+
+func (a *Assignment) keeps(p uint8) bool {
+	m, ok := a.Member(p)
+	return ok && m.State.holds()
+}
+
+// targets is what each member should get of a slot.
+func targets(members []Info, rules []portrules.Mode, slot int) nlbhash.Targets {
+	var t nlbhash.Targets
+	if slot < len(rules) && rules[slot] == portrules.Disabled {
+		return t
+	}
+	if slot < len(rules) && rules[slot] == portrules.Multiple {
+		for _, m := range members {
+			if m.State == Started {
+				t[m.Priority] = uint32(m.Shares[slot].Weight)
+			}
+		}
+		return t
+	}
+	best := -1 // of members by priority: the first of equals is the lowest priority
+	for i, m := range members {
+		if m.State != Started {
+			continue
+		}
+		if best < 0 || slot < len(rules) && m.Shares[slot].Priority < members[best].Shares[slot].Priority {
+			best = i
+		}
+	}
+	if best >= 0 {
+		t[members[best].Priority] = 1
+	}
+	return t
+}
+
+// valid checks what came from the network against the local rules.
+func (a *Assignment) valid(rules int) error {
+	if len(a.Members) == 0 || len(a.Members) > nlbhash.MaxPriority {
+		return fmt.Errorf("assignment has %d members", len(a.Members))
+	}
+	for i, m := range a.Members {
+		if err := m.valid(rules); err != nil {
+			return fmt.Errorf("assignment: %w", err)
+		}
+		if i > 0 && a.Members[i-1].Priority >= m.Priority {
+			return errors.New("assignment: members are not sorted by priority")
+		}
+	}
+	if len(a.SlotTable) != rules+1 || len(a.Tables) > len(a.SlotTable) {
+		return fmt.Errorf("assignment: %d slots and %d tables for %d rules", len(a.SlotTable), len(a.Tables), rules)
+	}
+	for _, t := range a.SlotTable {
+		if t < 0 || t >= len(a.Tables) {
+			return fmt.Errorf("assignment: no table %d", t)
+		}
+	}
+	for _, t := range a.Tables {
+		if len(t.Held) > nlbhash.MaxPriority {
+			return fmt.Errorf("assignment: %d holders", len(t.Held))
+		}
+	}
+	return nil
+}

@@ -1,0 +1,254 @@
+package converge
+
+import (
+	"slices"
+	"time"
+)
+
+// proposal is an epoch that waits for promises.
+type proposal struct {
+	assignment *Assignment
+	base       Epoch
+	waiting    []Peer
+	began      time.Time
+	sent       time.Time
+}
+
+// coordinator is the live member of the view with the lowest priority number; in
+// no view, the lowest of those that could found one.
+func (m *Machine) coordinator() Peer {
+	if m.committed == nil {
+		return m.founder()
+	}
+	for _, i := range m.committed.Members {
+		p := i.peer()
+		if p == m.self.peer() || m.isAlive(p) && !m.viewless(p) {
+			return p
+		}
+	}
+	return m.self.peer()
+}
+
+// viewless reports whether p said, in this life, that it is in no view and the
+// view of ours does not know of that yet.
+func (m *Machine) viewless(p Peer) bool {
+	w, ok := m.words[p.Priority]
+	if !ok || w.from != p || w.View != (Epoch{}) {
+		return false
+	}
+	i, ok := m.committed.Member(p.Priority)
+	return !ok || w.Info.newer(i)
+}
+
+// founder returns who founds the first view: nobody (the zero Peer) as long as
+// somebody alive has a view or has not spoken.
+func (m *Machine) founder() Peer {
+	if m.now.Sub(m.loose) < m.cfg.Timing.Alone {
+		return Peer{}
+	}
+	first := m.self.peer()
+	for _, p := range m.alive {
+		w, ok := m.words[p.Priority]
+		switch {
+		case !ok && m.now.Sub(m.since[p]) < m.cfg.Timing.GiveUp:
+			return Peer{}
+		case !ok:
+			// Alive for its membership only: it has no lease.
+		case w.View != (Epoch{}):
+			return Peer{}
+		case w.Digest == m.cfg.Digest && p.Priority < first.Priority:
+			first = p
+		}
+	}
+	return first
+}
+
+// coordinate proposes the next epoch when this member should and something
+// changed, and pursues a proposal that is under way.
+func (m *Machine) coordinate() {
+	if m.coordinator() != m.self.peer() {
+		m.abandon()
+		return
+	}
+	if m.proposal != nil && slices.ContainsFunc(m.proposal.assignment.Members, m.gone) {
+		m.abandon()
+	}
+	if m.proposal == nil {
+		m.propose()
+	}
+	if m.proposal != nil {
+		m.pursue()
+	}
+}
+
+func (m *Machine) gone(i Info) bool {
+	p := i.peer()
+	return p != m.self.peer() && (!m.isAlive(p) || m.isBanned(p))
+}
+
+func (m *Machine) isBanned(p Peer) bool { _, ok := m.banned[p]; return ok }
+
+func (m *Machine) abandon() { m.proposal = nil }
+
+// wanted is the view as it should be now.
+func (m *Machine) wanted() []Info {
+	members := []Info{m.self}
+	for _, p := range m.alive {
+		if m.isBanned(p) {
+			continue
+		}
+		w, spoke := m.words[p.Priority]
+		spoke = spoke && w.from == p
+		if spoke && w.Digest != m.cfg.Digest {
+			continue
+		}
+		i, in := m.inView(p)
+		switch {
+		case in:
+			if spoke && w.Info.newer(i) {
+				i = w.Info
+			}
+			members = append(members, i)
+		case spoke && w.View == (Epoch{}):
+			members = append(members, w.Info)
+		}
+	}
+	slices.SortFunc(members, func(a, b Info) int { return int(a.Priority) - int(b.Priority) })
+	return members
+}
+
+// inView looks p up in the view; or in a promised or later one, which others may
+// have committed already.
+func (m *Machine) inView(p Peer) (Info, bool) {
+	for _, a := range []*Assignment{m.committed, m.prepared, m.later} {
+		if a != nil && a.has(p) {
+			return a.Member(p.Priority)
+		}
+	}
+	return Info{}, false
+}
+
+func sameMembers(a, b []Info) bool {
+	return slices.EqualFunc(a, b, func(x, y Info) bool { return x.peer() == y.peer() && x.Version == y.Version })
+}
+
+func (m *Machine) propose() {
+	if m.now.Before(m.notBefore) {
+		return
+	}
+	members := m.wanted()
+	if m.prepared == nil && m.committed != nil && sameMembers(members, m.committed.Members) {
+		return
+	}
+	base := m.committed
+	if m.later != nil && (base == nil || m.later.Epoch.above(base.Epoch)) {
+		base = m.later
+	}
+	a := build(base, members, m.cfg.Rules)
+	for _, e := range m.extras {
+		a.addExtra(e)
+	}
+	m.seen++
+	a.Digest = m.cfg.Digest
+	a.Epoch = Epoch{N: m.seen, By: m.self.Priority, Instance: m.self.Instance}
+	for _, e := range m.promise(a) {
+		a.addExtra(extra{m.self.Priority, e})
+	}
+	m.proposal = &proposal{assignment: a, began: m.now}
+	if base != nil {
+		m.proposal.base = base.Epoch
+	}
+	for _, i := range members {
+		if i.peer() != m.self.peer() {
+			m.proposal.waiting = append(m.proposal.waiting, i.peer())
+		}
+	}
+}
+
+// addExtra notes a holder that build could not know of.
+func (a *Assignment) addExtra(e extra) {
+	if e.Slot < 0 || e.Slot >= len(a.SlotTable) || !a.keeps(e.priority) {
+		return
+	}
+	t := a.Slot(e.Slot)
+	for b, owner := range t.Owner {
+		if owner != e.priority && e.Buckets.Has(b) {
+			t.hold(e.priority).Set(b)
+		}
+	}
+}
+
+// pursue asks those that have not promised, gives up on the silent, and commits.
+func (m *Machine) pursue() {
+	p := m.proposal
+	switch {
+	case len(p.waiting) == 0:
+		m.finish()
+	case m.now.Sub(p.began) >= m.cfg.Timing.GiveUp:
+		for _, w := range p.waiting {
+			m.banned[w] = m.now
+			m.event("refused", "%s does not answer although it is alive: left out until it speaks", w.Name)
+		}
+		m.abandon()
+	case m.now.Sub(p.sent) >= m.cfg.Timing.Retry:
+		p.sent = m.now
+		for _, w := range p.waiting {
+			m.send(w, Message{Prepare: &Prepare{Base: p.base, Assignment: *p.assignment}})
+		}
+	}
+}
+
+func (m *Machine) finish() {
+	p := m.proposal
+	m.abandon()
+	m.commit(p.assignment)
+	m.announced = time.Time{}
+	m.event("converged", "epoch %d: %d members", p.assignment.Epoch.N, len(p.assignment.Members))
+	m.out.Events[len(m.out.Events)-1].Took = m.now.Sub(p.began)
+}
+
+func (m *Machine) onPrepared(from Peer, msg *Prepared) {
+	p := m.proposal
+	if p == nil || p.assignment.Epoch != msg.Epoch {
+		return
+	}
+	if len(msg.Extra) > 0 { // made from an older state than this member's: once more, with what it holds
+		for _, e := range msg.Extra[:min(len(msg.Extra), len(m.flags))] {
+			m.extras = append(m.extras, extra{from.Priority, e})
+		}
+		m.abandon()
+		return
+	}
+	p.waiting = slices.DeleteFunc(p.waiting, func(w Peer) bool { return w == from })
+}
+
+func (m *Machine) onReject(from Peer, r *Reject) {
+	m.seen = max(m.seen, r.Seen)
+	if m.proposal == nil || m.proposal.assignment.Epoch != r.Epoch {
+		return
+	}
+	if c := r.Committed; c != nil && c.Digest == m.cfg.Digest && c.valid(len(m.cfg.Rules)) == nil {
+		if m.committed != nil && m.committed.has(from) && c.Epoch.above(m.committed.Epoch) && !c.has(m.self.peer()) {
+			m.resign("%s knows epoch %d without this member", from.Name, c.Epoch.N)
+			return
+		}
+		if m.later == nil || c.Epoch.above(m.later.Epoch) {
+			m.later = c
+		}
+	}
+	m.abandon()
+	m.notBefore = m.now.Add(time.Duration(10+5*int(m.self.Priority)) * time.Millisecond)
+}
+
+// announce is the coordinator's commit and heartbeat, to all who are alive.
+func (m *Machine) announce() {
+	if m.committed == nil || m.committed.Epoch.By != m.self.Priority ||
+		m.committed.Epoch.Instance != m.self.Instance || m.now.Sub(m.announced) < m.cfg.Timing.Announce {
+		return
+	}
+	m.announced = m.now
+	an := &Announce{Epoch: m.committed.Epoch, View: m.committed.mask(), Digest: m.cfg.Digest}
+	for _, p := range m.alive {
+		m.send(p, Message{Announce: an})
+	}
+}

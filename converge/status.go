@@ -1,0 +1,66 @@
+package converge
+
+import "github.com/opennlb/opennlb/portrules"
+
+// Serving reports whether the lease may be renewed: this member is in a view.
+func (m *Machine) Serving() bool { return m.committed != nil }
+
+// Committed is the assignment in force, nil when in no view. Read only.
+func (m *Machine) Committed() *Assignment { return m.committed }
+
+// Self is what this member says about itself.
+func (m *Machine) Self() Info { return m.self }
+
+// DefaultHost reports whether this member answers for the VIPs themselves: ARP,
+// neighbor discovery, ICMP and what no rule covers.
+func (m *Machine) DefaultHost() bool {
+	return m.Serving() && m.flags[len(m.flags)-1][0]&portrules.Own != 0
+}
+
+// Holding counts the buckets, over all tables, in which this member only keeps
+// earlier connections.
+func (m *Machine) Holding() int {
+	n := 0
+	for slot := range m.flags {
+		for _, f := range m.flags[slot] {
+			if f&portrules.Residual != 0 {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// Converged reports whether the view in force is just who is alive and what they
+// want. Members whose cluster section differs do not count.
+func (m *Machine) Converged() bool {
+	if !m.recorded() || m.prepared != nil || m.proposal != nil {
+		return false
+	}
+	for _, p := range m.alive {
+		w, spoke := m.words[p.Priority]
+		if spoke && w.from == p && w.Digest != m.cfg.Digest {
+			continue
+		}
+		if !m.committed.has(p) {
+			return false
+		}
+	}
+	for _, i := range m.committed.Members {
+		if m.gone(i) {
+			return false
+		}
+	}
+	return true
+}
+
+// Misfits are the names of live members whose cluster section differs from ours.
+func (m *Machine) Misfits() []string {
+	var names []string
+	for _, p := range m.alive {
+		if w, ok := m.words[p.Priority]; ok && w.from == p && w.Digest != m.cfg.Digest {
+			names = append(names, p.Name)
+		}
+	}
+	return names
+}

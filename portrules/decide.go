@@ -1,0 +1,132 @@
+package portrules
+
+import (
+	"net/netip"
+	"slices"
+)
+
+// Env is what a decision depends on besides the policy and the packet. A nil
+// function stands for one that answers no.
+type Env struct {
+	LeaseOver        bool                   // the agent has not renewed the lease
+	HasSocket        func(Flow) bool        // a TCP socket of this member, not a listener, has exactly this flow
+	FragmentAccepted func(FragmentKey) bool // the first fragment of this datagram was accepted here
+}
+
+// Decision is what becomes of a frame, and why.
+type Decision struct {
+	Verdict        Verdict
+	Reason         Reason
+	Rule           int   // index into Policy.Rules, or -1
+	Table          int   // index into Policy.Tables, or -1 where no table was asked
+	Bucket         int   // the client's bucket in that table, or -1
+	Flags          Flags // of that bucket
+	RecordFragment bool  // enter Packet.Fragment.Key in the fragment table
+}
+
+// Decide says what this member does with a frame, as docs/DECISION.md puts it;
+// numbers in the comments are its paragraphs. It is the whole decision as tc makes
+// it; XDP leaves accepts and neighbor drops to tc.
+func (p *Policy) Decide(pkt *Packet, env Env) Decision {
+	d := Decision{Rule: -1, Table: -1, Bucket: -1}
+	d.Verdict, d.Reason = p.decide(&d, pkt, env)
+	d.RecordFragment = d.Verdict == Accept && pkt.Fragment.First
+	return d
+}
+
+func (p *Policy) decide(d *Decision, pkt *Packet, env Env) (Verdict, Reason) {
+	// 1, 2: neighbors, whatever the lease: the kernel must never answer for a VIP.
+	switch {
+	case pkt.Kind == ARP:
+		return p.decideARP(pkt)
+	case pkt.Target.IsValid() && p.isVIP(pkt.Target):
+		return Drop, Neighbor
+	case pkt.Advert && p.isVIP(pkt.Dst):
+		return Accept, NeighborReply
+	}
+	if pkt.Kind != IP || !p.isVIP(pkt.Dst) { // 3
+		return Pass, NotVIP
+	}
+	if env.LeaseOver { // 4
+		return Drop, LeaseOver
+	}
+	if pkt.Malformed { // 5, 8
+		return Drop, Malformed
+	}
+	if pkt.Fragment.Later { // 6
+		if env.FragmentAccepted != nil && env.FragmentAccepted(pkt.Fragment.Key) {
+			return Accept, FragmentOf
+		}
+		return Drop, StrayFragment
+	}
+
+	protocol := pkt.transportProtocol()
+	if protocol == 0 { // 7
+		p.ask(d, pkt)
+		if d.Flags&Own == 0 {
+			return Drop, NotDefault
+		}
+		return Accept, DefaultHost
+	}
+	d.Rule = p.Lookup(pkt.Dst, protocol, pkt.DstPort) // 9
+	if d.Rule >= 0 && p.Rules[d.Rule].Mode == Disabled {
+		return Drop, RuleDisabled
+	}
+	p.ask(d, pkt)
+	return judge(d.Flags, pkt, env)
+}
+
+// ask fills in the part of the decision that a table gives (9, 10).
+func (p *Policy) ask(d *Decision, pkt *Packet) {
+	d.Table = p.TableOf(d.Rule)
+	d.Bucket = p.BucketOf(d.Rule, netip.AddrPortFrom(pkt.Src, pkt.SrcPort))
+	d.Flags = p.Tables[d.Table][d.Bucket]
+}
+
+func (p *Policy) decideARP(pkt *Packet) (Verdict, Reason) {
+	switch sender, target := p.isVIP(pkt.Src), p.isVIP(pkt.Dst); {
+	case !sender && !target:
+		return Pass, NotVIP
+	case !sender && pkt.ARPReply:
+		return Accept, NeighborReply
+	}
+	return Drop, Neighbor
+}
+
+// judge applies the flags of a bucket to a TCP or UDP packet (11).
+func judge(flags Flags, pkt *Packet, env Env) (Verdict, Reason) {
+	switch {
+	case flags&Own != 0 && pkt.SYN:
+		return Accept, New
+	case flags&Own != 0 && flags&Foreign == 0:
+		return Accept, Owner
+	case flags&Own != 0 && pkt.hasSocket(env):
+		return Accept, Established
+	case flags&Own != 0 && pkt.Protocol == ProtoUDP:
+		return Accept, Owner
+	case flags&Own != 0:
+		return Drop, ForeignHeld
+	case flags&Residual != 0 && !pkt.SYN && pkt.hasSocket(env):
+		return Accept, ResidualConn
+	}
+	return Drop, NotOwner
+}
+
+func (p *Packet) hasSocket(env Env) bool {
+	return p.Protocol == ProtoTCP && env.HasSocket != nil && env.HasSocket(p.Flow())
+}
+
+// transportProtocol returns TCP, UDP or, for protocols without ports, 0.
+func (p *Packet) transportProtocol() Protocol {
+	switch p.Protocol {
+	case ProtoTCP:
+		return TCP
+	case ProtoUDP:
+		return UDP
+	}
+	return 0
+}
+
+func (p *Policy) isVIP(addr netip.Addr) bool {
+	return slices.Contains(p.VIPs, addr)
+}

@@ -1,0 +1,110 @@
+package frames
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/opennlb/opennlb/portrules"
+)
+
+// Vector is one frame, the circumstances in which it arrives, and what must become
+// of it, by docs/DECISION.md.
+type Vector struct {
+	Name   string // unique
+	Frame  []byte
+	Policy *portrules.Policy
+
+	LeaseOver bool
+	Socket    portrules.Flow        // the only connected TCP socket of the member; zero: none
+	Fragment  portrules.FragmentKey // the only entry of the fragment table; zero: none
+
+	Verdict portrules.Verdict
+	Reason  portrules.Reason
+	Rule    int  // index into Policy.Rules, or -1
+	Records bool // the frame enters its fragment key in the fragment table
+}
+
+// Env returns the circumstances as Decide takes them.
+func (v Vector) Env() portrules.Env {
+	return portrules.Env{
+		LeaseOver:        v.LeaseOver,
+		HasSocket:        func(f portrules.Flow) bool { return f == v.Socket },
+		FragmentAccepted: func(k portrules.FragmentKey) bool { return k == v.Fragment },
+	}
+}
+
+// Vectors returns all vectors; many share a policy.
+func Vectors() []Vector {
+	all := slices.Concat(arpVectors(), mappedVectors())
+	for _, f := range families() {
+		group := slices.Concat(f.neighborVectors(), f.addressVectors(), f.ruleVectors(), f.protocolVectors(),
+			f.flagVectors(), f.keyVectors(), f.fragmentVectors(), f.truncatedVectors())
+		for _, v := range group {
+			v.Name = f.name + " " + v.Name
+			all = append(all, v)
+		}
+	}
+	return slices.Concat(all, headerVectors(), extensionVectors())
+}
+
+// family holds the fixture addresses of one IP version.
+type family struct {
+	name            string
+	client, vip     netip.Addr
+	other, own      netip.Addr // another VIP; the dedicated address
+	web, dns, plain netip.AddrPort
+	from            netip.AddrPort
+}
+
+func families() []family {
+	fs := []family{
+		{name: "ipv4", client: Client, vip: VIP4, other: VIP4b, own: Own4},
+		{name: "ipv6", client: Client6, vip: VIP6, other: VIP6b, own: Own6},
+	}
+	for i := range fs {
+		f := &fs[i]
+		f.from = netip.AddrPortFrom(f.client, ClientPort)
+		f.web = netip.AddrPortFrom(f.vip, 80)
+		f.dns = netip.AddrPortFrom(f.vip, 53)
+		f.plain = netip.AddrPortFrom(f.vip, 8080)
+	}
+	return fs
+}
+
+// dnsRule is the rule of port 53, which names one VIP of the family.
+func (f family) dnsRule() int {
+	if f.vip.Is4() {
+		return DNS
+	}
+	return DNS6
+}
+
+// packet returns a frame to the family's VIP, or a fragment of one.
+func (f family) packet(protocol uint8, payload []byte) []byte {
+	return Frame(f.client, f.vip, protocol, payload)
+}
+
+// everything owned, nothing owned.
+func mine() *portrules.Policy {
+	return Policy(map[int]portrules.Flags{
+		DefaultTable: portrules.Own, WebTable: portrules.Own, DNSTable: portrules.Own, SSHTable: portrules.Own,
+	})
+}
+
+func theirs() *portrules.Policy { return Policy(nil) }
+
+// accept, drop and pass complete a vector.
+func (v Vector) accept(reason portrules.Reason, rule int) Vector {
+	v.Verdict, v.Reason, v.Rule = portrules.Accept, reason, rule
+	return v
+}
+
+func (v Vector) drop(reason portrules.Reason, rule int) Vector {
+	v.Verdict, v.Reason, v.Rule = portrules.Drop, reason, rule
+	return v
+}
+
+func (v Vector) pass() Vector {
+	v.Verdict, v.Reason, v.Rule = portrules.Pass, portrules.NotVIP, -1
+	return v
+}
