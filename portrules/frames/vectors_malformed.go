@@ -121,6 +121,7 @@ func extensionVectors() []Vector {
 		esp.accept(portrules.DefaultHost, -1),
 		records(packet("first fragment behind options", hop, FragmentHeader(0x12345678, 0, true))).accept(portrules.New, Web),
 		records(packet("first fragment before options", FragmentHeader(0x12345678, 0, true), options)).accept(portrules.New, Web),
+		records(packet("two first fragments", FragmentHeader(1, 0, true), FragmentHeader(0x12345678, 0, true))).accept(portrules.New, Web),
 		behind(packet("later fragment behind options", hop, FragmentHeader(0x12345678, 8, true)), key).accept(portrules.FragmentOf, -1),
 		behind(packet("later fragment before options", FragmentHeader(0x12345678, 8, true), options), optionsKey).accept(portrules.FragmentOf, -1),
 		behind(packet("later fragment before options, keyed by what follows them", FragmentHeader(0x12345678, 8, true), options), key).drop(portrules.StrayFragment, -1),

@@ -1,0 +1,223 @@
+// Package agent is one running member: it brings up the data plane, membership
+// and control, and owns the event loop that connects them.
+package agent
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"github.com/opennlb/opennlb/config"
+	"github.com/opennlb/opennlb/control"
+	"github.com/opennlb/opennlb/dataplane"
+	"github.com/opennlb/opennlb/dataplane/ebpf"
+	"github.com/opennlb/opennlb/l2"
+	"github.com/opennlb/opennlb/membership"
+)
+
+// lease is how long the data plane answers without hearing from the event loop.
+// It must end before peers can declare this member dead; Run checks that.
+const lease = 400 * time.Millisecond
+
+// Options are what Run takes from its caller beside the configuration.
+type Options struct {
+	Log     *slog.Logger
+	Version string
+	Ready   func()                // called once, when this member first agrees with the others
+	Reload  <-chan *config.Config // the member part is taken from each
+}
+
+// Run is a member's life: it returns when ctx ends and the buckets are handed
+// over, or when the member cannot go on. Whatever it put on the host is gone then,
+// unless the process dies; then the data plane stays and answers nothing.
+func Run(ctx context.Context, cfg *config.Config, opt Options) (err error) {
+	var undo undo
+	defer func() { err = errors.Join(err, undo.run()) }()
+	log := opt.Log
+
+	key, err := cfg.ReadKey()
+	if err != nil {
+		return err
+	}
+	timing := membership.DefaultTiming()
+	if death := timing.EarliestDeath(32); lease >= death {
+		return fmt.Errorf("lease of %s does not end before peers may take over after %s", lease, death)
+	}
+	unlock, err := lockState(cfg.StateDir)
+	if err != nil {
+		return err
+	}
+	undo.add("unlock state_dir", unlock)
+
+	socket, err := control.Listen(cfg.Control.Socket)
+	if err != nil {
+		return err
+	}
+	undo.add("close control socket", closer(socket))
+	var page net.Listener
+	if cfg.Control.HTTP != "" {
+		if page, err = net.Listen("tcp", cfg.Control.HTTP); err != nil {
+			return fmt.Errorf("listen for control.http: %w: choose another address, or \"\" to turn it off", err)
+		}
+		undo.add("close status page", closer(page))
+	}
+
+	iface, err := l2.OpenInterface(cfg.Member.Interface)
+	if err != nil {
+		return err
+	}
+	undo.add("close interface", iface.Close)
+	if err := dedicatedIP(cfg, iface); err != nil {
+		return err
+	}
+	id, err := identify(cfg, iface)
+	if err != nil {
+		return err
+	}
+	if err := probe(ctx, cfg.Cluster.VIPs, iface, id.clusterMAC); err != nil {
+		return err
+	}
+
+	engine, err := ebpf.Open(dataplane.Setup{
+		Cluster: cfg.Cluster.Name, Member: cfg.Member.Name, Interface: cfg.Member.Interface, Kind: cfg.Dataplane,
+		SourceMAC: id.sourceMAC, ClusterMAC: id.clusterMAC,
+	}, log)
+	if err != nil {
+		return err
+	}
+	undo.add("detach data plane", engine.Close)
+	if err := engine.Install(id.silent(cfg)); err != nil { // before the kernel knows the VIPs
+		return err
+	}
+	if err := iface.AddMAC(id.clusterMAC); err != nil {
+		return err
+	}
+	undo.add("remove cluster MAC", func() error { return iface.RemoveMAC(id.clusterMAC) })
+	for _, vip := range cfg.Cluster.VIPs {
+		if err := iface.AddVIP(vip); err != nil {
+			return err
+		}
+		undo.add("remove VIP", func() error { return iface.RemoveVIP(vip) })
+	}
+
+	l := newLoop(cfg, id, opt)
+	l.engine, l.ifindex = engine, iface.Index
+	responder, err := l2.OpenResponder(iface, l2.ResponderConfig{
+		VIPs: cfg.Cluster.VIPs, ClusterMAC: id.clusterMAC, SourceMAC: id.sourceMAC, OnConflict: l.onConflict,
+	})
+	if err != nil {
+		return err
+	}
+	undo.add("close responder", responder.Close)
+	l.responder = responder
+	var reporter *l2.Reporter
+	if cfg.Cluster.Mode == config.IGMP {
+		group := l2.IGMPGroup(l2.ClusterAddr(cfg.Cluster.VIPs))
+		if reporter, err = l2.OpenReporter(iface, group, id.sourceMAC); err != nil {
+			return err
+		}
+		undo.add("close IGMP reporter", reporter.Close)
+	}
+	links, err := l2.Watch(ctx, cfg.Member.Interface)
+	if err != nil {
+		return err
+	}
+
+	l.membership, err = membership.Start(ctx, membership.Options{
+		Cluster: cfg.Cluster.Name, Self: id.peer(cfg), Port: cfg.Membership.Port, Join: cfg.Membership.Join,
+		Key: key, Timing: timing, Log: log, Healthy: l.healthy,
+	})
+	if err != nil {
+		return err
+	}
+	undo.add("leave membership", func() error { return l.membership.Leave(500 * time.Millisecond) })
+	log.Info("member is up", "cluster", cfg.Cluster.Name, "member", cfg.Member.Name, "priority", cfg.Member.Priority,
+		"address", cfg.Member.Address, "cluster_mac", id.clusterMAC.String(), "dataplane", engine.Kind())
+
+	// The tasks outlive ctx until the loop has handed over what this member owns.
+	tasks, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	group, tasks := errgroup.WithContext(tasks)
+	group.Go(func() error { defer stop(); return l.run(ctx, tasks, links, reporter) })
+	group.Go(func() error { return responder.Run(tasks) })
+	group.Go(func() error { return control.Serve(tasks, socket, backend{l}, log) })
+	if page != nil {
+		group.Go(func() error { return control.ServePage(tasks, page, backend{l}.Status, log) })
+	}
+	if reporter != nil {
+		group.Go(func() error { return reporter.Run(tasks) })
+	}
+	return group.Wait()
+}
+
+func closer(l net.Listener) func() error {
+	return func() error {
+		if err := l.Close(); !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		return nil
+	}
+}
+
+// lockState makes sure that one agent at a time is this member.
+func lockState(dir string) (unlock func() error, err error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("create state_dir: %w", err)
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock state_dir: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return nil, errors.Join(fmt.Errorf("state_dir %s is in use by another nlbd: give each member its own", dir), f.Close())
+	}
+	return f.Close, nil
+}
+
+// dedicatedIP fills in the member's own address and refuses a VIP there.
+func dedicatedIP(cfg *config.Config, iface *l2.Interface) error {
+	if !cfg.Member.Address.IsValid() {
+		addr, err := iface.Address()
+		if err != nil {
+			return err
+		}
+		cfg.Member.Address = addr
+	}
+	if slices.Contains(cfg.Cluster.VIPs, cfg.Member.Address) {
+		return fmt.Errorf("VIP %s is the dedicated IP of %s: give the member an address of its own, or choose another VIP", cfg.Member.Address, iface.Name)
+	}
+	return nil
+}
+
+// probe makes sure that no host outside the cluster has a VIP.
+func probe(ctx context.Context, vips []netip.Addr, iface *l2.Interface, clusterMAC net.HardwareAddr) error {
+	for _, vip := range vips {
+		owner, found, err := l2.Probe(ctx, iface, vip, clusterMAC, l2.QuickProbe())
+		if err != nil {
+			return err
+		}
+		if found {
+			return fmt.Errorf("VIP %s is in use by %s, which is not of this cluster: remove the address there, or choose another VIP", vip, owner)
+		}
+	}
+	return nil
+}
+
+// instance is random, so that peers can tell this start from all others.
+func instance() uint64 {
+	var b [8]byte
+	rand.Read(b[:])
+	return binary.NativeEndian.Uint64(b[:]) | 1 // never zero
+}

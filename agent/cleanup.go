@@ -1,0 +1,33 @@
+package agent
+
+import (
+	"errors"
+
+	"github.com/opennlb/opennlb/config"
+	"github.com/opennlb/opennlb/dataplane/ebpf"
+	"github.com/opennlb/opennlb/l2"
+)
+
+// Cleanup removes what an agent that died left on the host: the VIPs and the
+// cluster MAC first, the data plane that keeps them silent last. It refuses
+// while an agent runs.
+func Cleanup(cfg *config.Config) error {
+	unlock, err := lockState(cfg.StateDir)
+	if err != nil {
+		return err
+	}
+	iface, err := l2.OpenInterface(cfg.Member.Interface)
+	if err != nil {
+		return errors.Join(err, unlock())
+	}
+	var errs []error
+	for _, vip := range cfg.Cluster.VIPs {
+		errs = append(errs, iface.RemoveVIP(vip))
+	}
+	mac := l2.ClusterMAC(cfg.Cluster.Mode, l2.ClusterAddr(cfg.Cluster.VIPs))
+	errs = append(errs, iface.RemoveMAC(mac), iface.Close())
+	if errors.Join(errs...) == nil { // else the data plane must stay: it keeps the VIPs silent
+		errs = append(errs, ebpf.Remove(cfg.Cluster.Name, cfg.Member.Name))
+	}
+	return errors.Join(append(errs, unlock())...)
+}

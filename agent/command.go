@@ -1,0 +1,147 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/opennlb/opennlb/control"
+	"github.com/opennlb/opennlb/converge"
+)
+
+// answerWithin is how long a command to another member may take.
+const answerWithin = 3 * time.Second
+
+// act changes this member's state as an administrator asked.
+func (l *loop) act(action string, timeout time.Duration) error {
+	state := l.machine.Self().State
+	next := map[string]converge.State{
+		control.Start: converge.Started, control.Stop: converge.Stopped, control.Drain: converge.Draining,
+		control.Suspend: converge.Suspended, control.Resume: converge.Stopped,
+	}[action]
+	switch {
+	case l.leaving:
+		return errors.New("nlbd is stopping")
+	case action == control.Resume && state != converge.Suspended:
+		return fmt.Errorf("is %s, not suspended: nothing to resume", state)
+	case action != control.Resume && action != control.Suspend && state == converge.Suspended:
+		return fmt.Errorf("is suspended: resume it first")
+	case action == control.Drain && state == converge.Stopped:
+		return errors.New("is stopped: there is nothing to drain")
+	}
+	l.drain = drain{}
+	if action == control.Drain && timeout > 0 {
+		l.drain.deadline = l.now.wall.Add(timeout)
+	}
+	l.event(converge.Event{Kind: "command", Text: action + " by an administrator"})
+	return l.changeState(next)
+}
+
+// onCommand carries out what another member passed on.
+func (l *loop) onCommand(from string, c command) error {
+	r := reply{ID: c.ID}
+	if err := l.act(c.Action, time.Duration(c.Timeout)); err != nil {
+		r.Error = err.Error()
+	}
+	l.send(from, wire{Reply: &r})
+	return nil
+}
+
+func (l *loop) onReply(r reply) {
+	done, ok := l.waiting[r.ID]
+	if !ok {
+		return // too late
+	}
+	delete(l.waiting, r.ID)
+	if r.Error != "" {
+		done(errors.New(r.Error))
+		return
+	}
+	done(nil)
+}
+
+// pass sends a command to a live member; done gets its answer in the loop.
+func (l *loop) pass(member string, c command, done func(error)) (cancel func()) {
+	l.commandID++
+	id := l.commandID
+	c.ID = id
+	l.waiting[id] = done
+	l.send(member, wire{Command: &c})
+	return func() { delete(l.waiting, id) }
+}
+
+// SetState implements control.Backend.
+func (b backend) SetState(ctx context.Context, r control.StateRequest) ([]control.Result, error) {
+	members, err := b.targets(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	results := make([]control.Result, len(members))
+	answers := make(chan int, len(members))
+	for i, m := range members {
+		go func() {
+			results[i] = control.Result{Member: m, OK: true}
+			if err := b.setState(ctx, m, command{Action: r.Action, Timeout: r.Timeout}); err != nil {
+				results[i] = control.Result{Member: m, Error: err.Error()}
+			}
+			answers <- i
+		}()
+	}
+	for range members {
+		<-answers
+	}
+	return results, nil
+}
+
+// targets are the members that a request means.
+func (b backend) targets(ctx context.Context, r control.StateRequest) (members []string, err error) {
+	err = b.l.do(ctx, func() error {
+		switch {
+		case r.All:
+			for _, p := range b.l.peers {
+				members = append(members, p.Name)
+			}
+		case len(r.Members) == 0:
+			members = []string{b.l.cfg.Member.Name}
+		default:
+			members = r.Members
+		}
+		for _, m := range members {
+			if _, ok := b.l.known[m]; !ok {
+				return control.Refuse("no member is called %s: see nlbctl status", m)
+			}
+		}
+		return nil
+	})
+	return members, err
+}
+
+func (b backend) setState(ctx context.Context, member string, c command) error {
+	l := b.l
+	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
+	if member == l.cfg.Member.Name {
+		return l.do(ctx, func() error { return l.act(c.Action, time.Duration(c.Timeout)) })
+	}
+	answer := make(chan error, 1)
+	var forget func()
+	err := l.do(ctx, func() error {
+		if !slices.ContainsFunc(l.peers, func(p peer) bool { return p.Name == member }) {
+			return fmt.Errorf("is not reachable: nlbd there is down or cut off")
+		}
+		forget = l.pass(member, c, func(err error) { answer <- err })
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	select {
+	case err := <-answer:
+		return err
+	case <-ctx.Done():
+		_ = l.do(context.Background(), func() error { forget(); return nil })
+		return fmt.Errorf("did not answer within %s", answerWithin)
+	}
+}

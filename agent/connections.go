@@ -1,0 +1,124 @@
+package agent
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/opennlb/opennlb/control"
+	"github.com/opennlb/opennlb/converge"
+	"github.com/opennlb/opennlb/dataplane/ebpf"
+	"github.com/opennlb/opennlb/portrules"
+)
+
+const (
+	countEvery = 500 * time.Millisecond // connections are counted this often while they matter
+	settle     = time.Second            // not sooner after a change: handshakes under way must show
+)
+
+// drain is what an administrator asked of a drain.
+type drain struct {
+	deadline time.Time // zero: wait for ever
+}
+
+// census is who was connected to a VIP at one moment.
+type census struct {
+	epoch uint64
+	conns []ebpf.Conn
+	err   error
+}
+
+// countConnections starts a count while this member keeps connections in buckets
+// that it owns no more. It runs beside the loop: there may be many.
+func (l *loop) countConnections() {
+	a := l.machine.Committed()
+	if a == nil || l.counting || l.machine.Holding() == 0 && l.machine.Self().State != converge.Draining {
+		return
+	}
+	if a.Epoch.N != l.settled.epoch {
+		l.settled = settled{a.Epoch.N, l.now.wall.Add(settle)}
+	}
+	if l.now.wall.Before(l.settled.at) || l.now.wall.Before(l.nextCount) {
+		return
+	}
+	l.counting, l.nextCount = true, l.now.wall.Add(countEvery)
+	go func() {
+		conns, err := ebpf.Established(l.cfg.Cluster.VIPs)
+		l.counted <- census{a.Epoch.N, conns, err} // has room for the only one under way
+	}()
+}
+
+// settled is when connections may be counted under an epoch.
+type settled struct {
+	epoch uint64
+	at    time.Time
+}
+
+func (l *loop) onCensus(c census) error {
+	l.counting = false
+	a := l.machine.Committed()
+	if a == nil || a.Epoch.N != c.epoch {
+		return nil // of another time
+	}
+	if c.err != nil {
+		l.log.Warn("count connections", "error", c.err)
+		return nil
+	}
+	l.connections = len(c.conns)
+	if err := l.apply(l.machine.Connections(l.now.wall, l.occupied(c.conns))); err != nil {
+		return err
+	}
+	if l.machine.Self().State != converge.Draining {
+		return nil
+	}
+	for _, p := range l.peers {
+		if p.Name != l.cfg.Member.Name {
+			l.send(p.Name, wire{Report: &report{Connections: len(c.conns)}})
+		}
+	}
+	return l.drained(c.conns)
+}
+
+// occupied maps connections to the buckets of each slot.
+func (l *loop) occupied(conns []ebpf.Conn) []converge.Bitmap {
+	slots := make([]converge.Bitmap, len(l.cfg.Cluster.Rules)+1)
+	for _, c := range conns {
+		rule := l.policy.Lookup(c.Local.Addr(), portrules.TCP, c.Local.Port())
+		bucket := l.policy.BucketOf(rule, netip.AddrPortFrom(c.Remote.Addr(), c.Remote.Port()))
+		slot := rule
+		if rule < 0 {
+			slot = len(slots) - 1
+		}
+		slots[slot].Set(bucket)
+	}
+	return slots
+}
+
+// drained ends a drain when no connection is left, or no time.
+func (l *loop) drained(conns []ebpf.Conn) error {
+	late := !l.drain.deadline.IsZero() && l.now.wall.After(l.drain.deadline)
+	switch {
+	case len(conns) == 0:
+		l.event(converge.Event{Kind: "drained", Text: "the last connection closed"})
+	case late:
+		for _, c := range conns {
+			if err := ebpf.Kill(c); err != nil {
+				l.log.Warn("close a connection left at the end of the drain", "client", c.Remote, "error", err)
+			}
+		}
+		l.event(converge.Event{Kind: "drained", Text: "the time is over: " + plural(len(conns), "connection") + " closed"})
+	default:
+		return nil
+	}
+	return l.changeState(converge.Stopped)
+}
+
+// connectionsOf is what is known of a member's connections while it drains.
+func (l *loop) connectionsOf(m control.Member) int {
+	switch {
+	case m.State != converge.Draining.String():
+		return 0
+	case m.Name == l.cfg.Member.Name:
+		return l.connections
+	}
+	return l.reports[m.Name].Connections
+}

@@ -1,0 +1,276 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/opennlb/opennlb/config"
+	"github.com/opennlb/opennlb/control"
+	"github.com/opennlb/opennlb/converge"
+	"github.com/opennlb/opennlb/dataplane"
+	"github.com/opennlb/opennlb/l2"
+	"github.com/opennlb/opennlb/membership"
+	"github.com/opennlb/opennlb/portrules"
+)
+
+const (
+	tick       = 50 * time.Millisecond // the loop steps, and renews the lease, at least this often
+	handOver   = 3 * time.Second       // an orderly leave waits this long for the others
+	stuckAfter = 2 * lease             // a loop that has not stepped for this long is dead to its peers
+	keepEvents = 1000                  // for nlbctl events
+)
+
+// loop owns all state of a running member. Everything below the channels is
+// touched by run alone; others ask through do.
+type loop struct {
+	log     *slog.Logger
+	cfg     *config.Config
+	id      identity
+	version string
+	ready   func()
+	reload  <-chan *config.Config
+
+	engine     dataplane.Engine
+	responder  *l2.Responder
+	membership *membership.Membership
+	events     *control.EventLog
+
+	requests  chan func() error
+	conflicts chan conflict
+	counted   chan census
+	done      chan struct{}
+	beat      atomic.Int64 // dataplane.Instant of the last step
+
+	now       moment // of the present step
+	machine   *converge.Machine
+	policy    *portrules.Policy // installed
+	peers     membership.Snapshot
+	known     map[string]membership.Peer // every member ever seen, by name
+	reports   map[string]report
+	waiting   map[uint64]func(error) // commands without a reply
+	commandID uint64
+	leaving   bool
+	drain     drain
+
+	counting    bool // a count of connections is under way
+	nextCount   time.Time
+	settled     settled
+	connections int // at the last count
+
+	active   bool // the responder answers
+	announce announcements
+	foreign  map[netip.Addr]conflict // the latest by VIP
+	ifindex  int
+	linkUp   bool
+}
+
+// moment is one instant on both clocks, read before a step.
+type moment struct {
+	wall  time.Time // with its monotonic reading
+	lease dataplane.Instant
+}
+
+// conflict is another host's claim to a VIP.
+type conflict struct {
+	vip  netip.Addr
+	mac  net.HardwareAddr
+	seen time.Time
+}
+
+// announcements are the rounds of gratuitous ARP still due.
+type announcements struct {
+	left int
+	next time.Time
+}
+
+func newLoop(cfg *config.Config, id identity, opt Options) *loop {
+	modes := make([]portrules.Mode, len(cfg.Cluster.Rules))
+	for i, r := range cfg.Cluster.Rules {
+		modes[i] = r.Mode
+	}
+	var state converge.State
+	switch cfg.Member.InitialState {
+	case "stopped":
+		state = converge.Stopped
+	case "suspended":
+		state = converge.Suspended
+	}
+	self := converge.Info{
+		Name: cfg.Member.Name, Priority: cfg.Member.Priority, Instance: id.instance, State: state, Shares: shares(cfg),
+	}
+	return &loop{
+		log: opt.Log, cfg: cfg, id: id, version: opt.Version, ready: opt.Ready, reload: opt.Reload,
+		events:    control.NewEventLog(keepEvents),
+		requests:  make(chan func() error),
+		conflicts: make(chan conflict, 16),
+		counted:   make(chan census, 1),
+		done:      make(chan struct{}),
+		machine: converge.New(converge.Config{
+			Rules: modes, Digest: id.digest, Timing: converge.DefaultTiming, Lease: lease,
+		}, self, time.Now()),
+		known:   make(map[string]membership.Peer),
+		reports: make(map[string]report),
+		waiting: make(map[uint64]func(error)),
+		foreign: make(map[netip.Addr]conflict),
+		linkUp:  true,
+	}
+}
+
+// run is the event loop. It returns when stop ends and this member's buckets are
+// with others, or with the error that makes the member unfit to go on.
+func (l *loop) run(stop, tasks context.Context, links <-chan l2.LinkEvent, reporter *l2.Reporter) error {
+	defer close(l.done)
+	defer l.engine.Renew(0) //nolint:errcheck // the lease ends anyway
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	stopping := stop.Done()
+	var giveUp <-chan time.Time
+	for {
+		var step func() error
+		select {
+		case <-ticker.C:
+			step = l.onTick
+		case peers := <-l.membership.Snapshots():
+			step = func() error { return l.onPeers(peers) }
+		case msg := <-l.membership.Messages():
+			step = func() error { return l.onMessage(msg) }
+		case request := <-l.requests:
+			step = request
+		case c := <-l.counted:
+			step = func() error { return l.onCensus(c) }
+		case c := <-l.conflicts:
+			step = func() error { return l.onForeignOwner(c) }
+		case cfg := <-l.reload:
+			step = func() error { return l.onReload(cfg) }
+		case link := <-links:
+			step = func() error { return l.onLink(link, reporter) }
+		case err := <-l.membership.Refused():
+			return err
+		case <-stopping:
+			stopping, giveUp, l.leaving = nil, time.After(handOver), true
+			step = func() error { return l.changeState(converge.Stopped) }
+		case <-giveUp:
+			return errors.New("leave without handing over: the other members did not agree in time")
+		case <-tasks.Done():
+			return nil // a task failed; its error is the one to tell
+		}
+		l.now = moment{time.Now(), dataplane.Now()} // after the wait: a pause in it must show
+		l.beat.Store(int64(l.now.lease))
+		if err := step(); err != nil {
+			return err
+		}
+		if l.leaving && l.handedOver() {
+			return nil
+		}
+	}
+}
+
+// apply gives the machine one input and carries out what it answers: install
+// first, so that nothing is promised that the data plane does not keep.
+func (l *loop) apply(out converge.Output) error {
+	if out.Install != nil {
+		policy := l.id.policy(l.cfg, out.Install)
+		if err := l.engine.Install(policy); err != nil {
+			return err
+		}
+		l.policy = policy
+	}
+	var until dataplane.Instant
+	if l.machine.Serving() {
+		until = l.now.lease.Add(lease)
+	}
+	if err := l.engine.Renew(until); err != nil {
+		return err
+	}
+	for _, e := range out.Send {
+		l.send(e.To.Name, wire{Converge: &e.Message})
+	}
+	for _, e := range out.Events {
+		l.event(e)
+	}
+	l.becomeDefault()
+	return nil
+}
+
+func (l *loop) onTick() error {
+	l.countConnections()
+	l.announceDue()
+	err := l.apply(l.machine.Tick(l.now.wall))
+	if l.ready != nil && l.machine.Converged() {
+		l.ready()
+		l.ready = nil
+	}
+	return err
+}
+
+func (l *loop) onPeers(peers membership.Snapshot) error {
+	l.peers = peers
+	list := make([]converge.Peer, len(peers))
+	for i, p := range peers {
+		l.known[p.Name] = p
+		list[i] = converge.Peer{Name: p.Name, Priority: p.Priority, Instance: p.Instance}
+	}
+	return l.apply(l.machine.Peers(l.now.wall, list))
+}
+
+func (l *loop) changeState(s converge.State) error {
+	return l.apply(l.machine.SetState(l.now.wall, s))
+}
+
+// onReload takes over what may change while running: this member's shares.
+func (l *loop) onReload(cfg *config.Config) error {
+	if digest(&cfg.Cluster) != l.id.digest {
+		l.log.Warn("reload: the cluster section differs from the running one and is ignored: restart to use it")
+		return nil
+	}
+	cfg.Cluster = l.cfg.Cluster
+	l.log.Info("reload: weights and handling priorities are taken over; other keys need a restart")
+	return l.apply(l.machine.SetShares(l.now.wall, shares(cfg)))
+}
+
+// handedOver reports whether the view knows that this member takes no part any more.
+func (l *loop) handedOver() bool {
+	a := l.machine.Committed()
+	if a == nil {
+		return true
+	}
+	self := l.machine.Self()
+	me, ok := a.Member(self.Priority)
+	return ok && me.Version == self.Version && me.State == converge.Stopped
+}
+
+// healthy is asked by membership from other goroutines: a stuck loop must look
+// dead to its peers, for its lease is over. Before the first step all is well.
+func (l *loop) healthy() bool {
+	beat := dataplane.Instant(l.beat.Load())
+	return beat == 0 || dataplane.Now() < beat.Add(stuckAfter)
+}
+
+// do runs f in the loop and waits for it.
+func (l *loop) do(ctx context.Context, f func() error) error {
+	result := make(chan error, 1)
+	request := func() error {
+		result <- f()
+		return nil
+	}
+	select {
+	case l.requests <- request:
+		return <-result
+	case <-l.done:
+		return errors.New("nlbd is stopping")
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (l *loop) event(e converge.Event) {
+	l.log.Info(e.Text, "event", e.Kind, "epoch", e.Epoch)
+	l.events.Add(control.Event{
+		Time: l.now.wall, Kind: e.Kind, Message: e.Text, Epoch: e.Epoch, Duration: control.Duration(e.Took),
+	})
+}

@@ -1,0 +1,155 @@
+package agent
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/opennlb/opennlb/control"
+	"github.com/opennlb/opennlb/converge"
+	"github.com/opennlb/opennlb/membership"
+	"github.com/opennlb/opennlb/nlbhash"
+	"github.com/opennlb/opennlb/portrules"
+)
+
+type peer = membership.Peer
+
+// backend is the loop as control sees it.
+type backend struct{ l *loop }
+
+// Events implements control.Backend.
+func (b backend) Events(after uint64) ([]control.Event, <-chan struct{}) {
+	return b.l.events.After(after)
+}
+
+// Status implements control.Backend.
+func (b backend) Status(ctx context.Context) (s control.Status, err error) {
+	err = b.l.do(ctx, func() error {
+		s = b.l.status()
+		return nil
+	})
+	if err != nil {
+		return s, err
+	}
+	counters, err := b.l.engine.Counters() // of the data plane, outside the loop
+	if err != nil {
+		return s, err
+	}
+	for _, c := range counters {
+		s.Dataplane.Counters = append(s.Dataplane.Counters, control.Counter{Rule: c.Rule, Reason: c.Reason.String(), Packets: c.Packets})
+	}
+	return s, nil
+}
+
+func (l *loop) status() control.Status {
+	s := control.Status{
+		Cluster:    l.cfg.Cluster.Name,
+		Mode:       string(l.cfg.Cluster.Mode),
+		ClusterMAC: l.id.clusterMAC.String(),
+		VIPs:       l.cfg.Cluster.VIPs,
+		Converged:  l.machine.Converged(),
+		Self:       l.cfg.Member.Name,
+		Version:    l.version,
+		Lease:      l.machine.Serving(),
+		Dataplane:  control.Dataplane{Kind: l.engine.Kind(), Counters: []control.Counter{}},
+		Members:    l.members(),
+		Rules:      []control.Rule{},
+		Warnings:   l.warnings(),
+	}
+	a := l.machine.Committed()
+	if a != nil {
+		s.Epoch = a.Epoch.N
+		s.DefaultHost = nameOf(a, a.Default().Owner[0])
+	}
+	for i, r := range l.cfg.Cluster.Rules {
+		s.Rules = append(s.Rules, ruleStatus(r, a, i))
+	}
+	return s
+}
+
+func nameOf(a *converge.Assignment, priority uint8) string {
+	m, _ := a.Member(priority)
+	return m.Name
+}
+
+func ruleStatus(r portrules.Rule, a *converge.Assignment, slot int) control.Rule {
+	out := control.Rule{
+		Name: r.Name, VIP: "all", Protocol: r.Protocol, Ports: portRange(r), Mode: r.Mode, Affinity: r.Affinity,
+		Timeout: control.Duration(r.Timeout), Owners: []control.Owner{},
+	}
+	if r.VIP.IsValid() {
+		out.VIP = r.VIP.String()
+	}
+	if a == nil {
+		return out
+	}
+	table := nlbhash.Table(a.Slot(slot).Owner)
+	for p, n := range table.Counts() {
+		if p > 0 && n > 0 {
+			out.Owners = append(out.Owners, control.Owner{Member: nameOf(a, uint8(p)), Buckets: n})
+		}
+	}
+	return out
+}
+
+// members lists everyone ever seen: what the view says, or stopped where it says nothing.
+func (l *loop) members() []control.Member {
+	a := l.machine.Committed()
+	out := []control.Member{}
+	for _, p := range l.known {
+		m := control.Member{Name: p.Name, Priority: p.Priority, Address: p.Address, State: converge.Stopped.String()}
+		m.Alive = slices.Contains(l.peers, p)
+		if a != nil {
+			if i, ok := a.Member(p.Priority); ok && i.Name == p.Name {
+				m.State = i.State.String()
+			}
+		}
+		if p.Name == l.cfg.Member.Name {
+			m.State = l.machine.Self().State.String()
+		}
+		m.Connections = l.connectionsOf(m)
+		out = append(out, m)
+	}
+	slices.SortFunc(out, func(a, b control.Member) int {
+		return cmp.Or(cmp.Compare(a.Priority, b.Priority), cmp.Compare(a.Name, b.Name))
+	})
+	return out
+}
+
+func (l *loop) warnings() []string {
+	out := []string{}
+	for _, name := range l.machine.Misfits() {
+		out = append(out, name+": its cluster section differs from ours: make them equal and restart it")
+	}
+	for _, vip := range l.cfg.Cluster.VIPs {
+		if c, ok := l.foreign[vip]; ok && l.now.wall.Sub(c.seen) < conflictFor {
+			out = append(out, c.String())
+		}
+	}
+	if a := l.machine.Committed(); a != nil {
+		for i, r := range l.cfg.Cluster.Rules {
+			if r.Mode != portrules.Disabled && a.Slot(i).Owner[0] == 0 {
+				out = append(out, fmt.Sprintf("rule %s: nobody answers: no member is started with a weight above 0", r.Name))
+			}
+		}
+	}
+	if n := l.membership.Stats().WrongKey; n > 0 {
+		out = append(out, plural(int(n), "packet")+" from holders of another cluster key: compare membership.key_file on all members")
+	}
+	return out
+}
+
+func plural(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+func portRange(r portrules.Rule) string {
+	if r.First == r.Last {
+		return fmt.Sprint(r.First)
+	}
+	return fmt.Sprintf("%d-%d", r.First, r.Last)
+}

@@ -1,0 +1,71 @@
+package agent
+
+import (
+	"encoding/json"
+
+	"github.com/opennlb/opennlb/control"
+	"github.com/opennlb/opennlb/converge"
+	"github.com/opennlb/opennlb/membership"
+)
+
+// wire is what agents send each other; exactly one field is set.
+type wire struct {
+	Converge *converge.Message `json:"converge,omitempty"`
+	Command  *command          `json:"command,omitempty"`
+	Reply    *reply            `json:"reply,omitempty"`
+	Report   *report           `json:"report,omitempty"`
+}
+
+// command asks another member to change its state.
+type command struct {
+	ID      uint64           `json:"id"`
+	Action  string           `json:"action"`
+	Timeout control.Duration `json:"timeout,omitempty"`
+}
+
+// reply answers the command with the same ID.
+type reply struct {
+	ID    uint64 `json:"id"`
+	Error string `json:"error,omitempty"`
+}
+
+// report tells how many connections to VIPs the sender has.
+type report struct {
+	Connections int `json:"connections"`
+}
+
+// send encodes w for one member. Small messages go as datagrams; the protocol
+// or the caller's deadline makes up for their loss.
+func (l *loop) send(to string, w wire) {
+	data, err := json.Marshal(w)
+	if err != nil {
+		l.log.Error("encode message", "error", err)
+		return
+	}
+	reliable := w.Command != nil || w.Reply != nil || w.Converge != nil && w.Converge.Reliable()
+	l.membership.Send(to, data, reliable)
+}
+
+// onMessage takes what another member sent. Membership has proven that the
+// sender holds the cluster key and is who it says.
+func (l *loop) onMessage(msg membership.Message) error {
+	var w wire
+	if err := json.Unmarshal(msg.Data, &w); err != nil {
+		l.log.Warn("drop a message that cannot be decoded: do all members run the same version?", "from", msg.From, "error", err)
+		return nil
+	}
+	switch {
+	case w.Converge != nil:
+		if f := w.Converge.From; f.Name != msg.From || f.Instance != msg.Instance {
+			return nil // says it is another than the one who sent it
+		}
+		return l.apply(l.machine.Receive(l.now.wall, *w.Converge))
+	case w.Command != nil:
+		return l.onCommand(msg.From, *w.Command)
+	case w.Reply != nil:
+		l.onReply(*w.Reply)
+	case w.Report != nil:
+		l.reports[msg.From] = *w.Report
+	}
+	return nil
+}

@@ -1,0 +1,460 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"flag"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/opennlb/opennlb/config"
+	"github.com/opennlb/opennlb/control"
+	"github.com/opennlb/opennlb/portrules"
+)
+
+var update = flag.Bool("update", false, "rewrite testdata")
+
+// fake is a daemon that answers what it is told to.
+type fake struct {
+	*control.EventLog
+	mu      sync.Mutex
+	status  control.Status
+	results []control.Result
+	asked   []control.StateRequest
+	explain []control.ExplainRequest
+}
+
+func (f *fake) Events(after uint64) ([]control.Event, <-chan struct{}) { return f.After(after) }
+
+func (f *fake) Status(context.Context) (control.Status, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s := f.status
+	s.Members = slices.Clone(s.Members)
+	return s, nil
+}
+
+func (f *fake) SetState(_ context.Context, r control.StateRequest) ([]control.Result, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.asked = append(f.asked, r)
+	return f.results, nil
+}
+
+func (f *fake) Explain(_ context.Context, r control.ExplainRequest) (control.Explanation, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.explain = append(f.explain, r)
+	return control.Explanation{
+		ExplainRequest: r, Epoch: 17, Rule: "http", Mode: "multiple", Affinity: "single", Key: "c6336407", Bucket: 1234,
+		Owner: "node2", OwnerPriority: 2, Member: "node1", Verdict: "drop", Reason: "not-owner",
+		Steps: []string{"rule http covers tcp port 80 of all virtual IPs", "bucket 1234 belongs to node2"},
+	}, nil
+}
+
+func newFake() *fake {
+	owners := []control.Owner{{Member: "node1", Buckets: 2731}, {Member: "node2", Buckets: 1365}}
+	return &fake{
+		EventLog: control.NewEventLog(10),
+		status: control.Status{
+			Cluster: "web", Mode: "unicast", ClusterMAC: "02:bf:c0:00:02:0a",
+			VIPs:  []netip.Addr{netip.MustParseAddr("192.0.2.10"), netip.MustParseAddr("2001:db8::10")},
+			Epoch: 17, Converged: true, DefaultHost: "node1", Self: "node1", Version: "1.2.3", Lease: true,
+			Dataplane: control.Dataplane{Kind: "xdp", Counters: []control.Counter{{Rule: "http", Reason: "new", Packets: 5}}},
+			Members: []control.Member{
+				{Name: "node1", Priority: 1, Address: netip.MustParseAddr("192.0.2.1"), State: "started", Alive: true},
+				{Name: "node2", Priority: 2, Address: netip.MustParseAddr("192.0.2.2"), State: "draining", Alive: true, Connections: 12},
+				{Name: "node-thirty", Priority: 30, Address: netip.MustParseAddr("2001:db8::30"), State: "started"},
+			},
+			Rules: []control.Rule{
+				{Name: "http", VIP: "all", Protocol: portrules.TCP, Ports: "80-443", Mode: portrules.Multiple, Affinity: portrules.AffinitySingle, Owners: owners},
+				{Name: "dns", VIP: "192.0.2.10", Protocol: portrules.Both, Ports: "53", Mode: portrules.Disabled, Affinity: portrules.AffinityNetwork, Timeout: control.Duration(time.Minute)},
+			},
+			Warnings: []string{"clock \x1b[2Jskew"},
+		},
+	}
+}
+
+// serve runs the fake daemon and returns its socket.
+func serve(t *testing.T, f *fake) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := control.Listen(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- control.Serve(ctx, l, f, slog.New(slog.DiscardHandler)) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return path
+}
+
+// outcome is what a command line led to.
+type outcome struct {
+	status         int
+	stdout, stderr string
+}
+
+func nlbctl(t *testing.T, e env, args ...string) outcome {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	e.stdout, e.stderr = &stdout, &stderr
+	status := run(t.Context(), e, args)
+	return outcome{status, stdout.String(), stderr.String()}
+}
+
+func (o outcome) expect(t *testing.T, status int, stdout, stderr string) {
+	t.Helper()
+	if o.status != status || !strings.Contains(o.stdout, stdout) || !strings.Contains(o.stderr, stderr) {
+		t.Errorf("exit %d\nstdout: %s\nstderr: %s\nwant exit %d, %q, %q", o.status, o.stdout, o.stderr, status, stdout, stderr)
+	}
+}
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	file := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("got:\n%swant:\n%s", got, want)
+	}
+}
+
+func TestOutput(t *testing.T) {
+	f := newFake()
+	f.results = []control.Result{{Member: "node1", OK: true}, {Member: "node-thirty", OK: true}}
+	socket := serve(t, f)
+	for name, args := range map[string][]string{
+		"status":  {"status"},
+		"stop":    {"stop", "--all"},
+		"explain": {"explain", "198.51.100.7", "192.0.2.10:80"},
+		"ip2mac":  {"ip2mac", "192.0.2.10"},
+	} {
+		for _, format := range []string{"table", "json", "yaml"} {
+			t.Run(name+"/"+format, func(t *testing.T) {
+				o := nlbctl(t, env{}, append([]string{"--socket", socket, "-o", format}, args...)...)
+				if o.status != done || o.stderr != "" {
+					t.Fatalf("exit %d: %s", o.status, o.stderr)
+				}
+				if format == "json" && !json.Valid([]byte(o.stdout)) {
+					t.Error("not JSON")
+				}
+				golden(t, name+"."+format, o.stdout)
+			})
+		}
+	}
+}
+
+func TestEvents(t *testing.T) {
+	f := newFake()
+	at := time.Date(2026, 1, 2, 3, 4, 5, 6e6, time.UTC)
+	f.Add(control.Event{Time: at, Kind: "converged", Message: "node2 joined", Epoch: 17, Duration: control.Duration(42 * time.Millisecond)})
+	f.Add(control.Event{Time: at, Kind: "failed", Message: "node2", Epoch: 17, Member: "node2"})
+	socket := serve(t, f)
+	when := at.Local().Format("2006-01-02 15:04:05.000")
+	if o := nlbctl(t, env{}, "--socket", socket, "events"); o.stdout != when+"  converged     epoch 17    node2 joined (42ms)\n"+
+		when+"  failed        epoch 17    node2\n" {
+		t.Errorf("got %+v", o)
+	}
+	for _, format := range []string{"json", "yaml"} {
+		golden(t, "events."+format, nlbctl(t, env{}, "--socket", socket, "events", "-o", format).stdout)
+	}
+}
+
+func TestColourOnTerminalsOnly(t *testing.T) {
+	socket := serve(t, newFake())
+	for _, tt := range []struct {
+		env  env
+		want bool
+	}{
+		{env{}, false}, {env{terminal: true}, true}, {env{terminal: true, noColor: true}, false},
+	} {
+		o := nlbctl(t, tt.env, "--socket", socket, "status")
+		if got := strings.Contains(o.stdout, green+"started"+reset); got != tt.want {
+			t.Errorf("%+v: coloured %v", tt.env, got)
+		}
+		if got := strings.Contains(o.stdout, "\x1b"); got != tt.want {
+			t.Errorf("%+v: escape sequences %v", tt.env, got)
+		}
+		if strings.Contains(o.stdout, "\x1b[2J") {
+			t.Errorf("%+v: a message of the daemon steers the terminal", tt.env)
+		}
+	}
+	if o := nlbctl(t, env{terminal: true}, "--socket", socket, "-o", "json", "status"); strings.Contains(o.stdout, "\x1b") {
+		t.Error("colour in JSON")
+	}
+}
+
+func TestUsage(t *testing.T) {
+	for _, tt := range []struct{ args, want string }{
+		{"", "no verb"},
+		{"statu", "did you mean status or start?"},
+		{"rule enable http", "unknown verb"}, // a later version's
+		{"status now", "unexpected argument"},
+		{"status --loud", "unknown flag"},
+		{"status -o xml", "write table, json or yaml"},
+		{"start --all node1", "not both"},
+		{"start node1 node1", "named twice"},
+		{"stop --timeout 5m", "unknown flag"},
+		{"drain --timeout soon", "invalid argument"},
+		{"drain --timeout -5m", "out of range"},
+		{"explain 192.0.2.1", "VIP is missing"},
+		{"explain www 192.0.2.10:80", "not an address"},
+		{"explain 192.0.2.1 192.0.2.10 --proto tcp", "needs a port"},
+		{"explain 192.0.2.1 192.0.2.10:80 --proto icmp", "no ports"},
+		{"explain 192.0.2.1 192.0.2.10:80 --proto sctp", "tcp, udp or icmp"},
+		{"explain 192.0.2.1 [2001:db8::1]:80", "one family"},
+		{"ip2mac", "IP is missing"},
+		{"ip2mac fe80::1%eth0", "not an address"},
+		{"validate", "FILE is missing"},
+		{"keygen /etc/key", "unexpected argument"},
+		{"completion csh", "bash, fish or zsh"},
+	} {
+		o := nlbctl(t, env{}, strings.Fields(tt.args)...)
+		o.expect(t, misuse, "", tt.want)
+		if !strings.Contains(o.stderr, "--help`") || o.stdout != "" {
+			t.Errorf("%s: %+v", tt.args, o)
+		}
+	}
+	nlbctl(t, env{}, "--help").expect(t, done, "Usage:", "")
+}
+
+func TestWithoutDaemon(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "s")
+	for _, args := range []string{"status", "start", "drain --wait", "events --follow", "explain 192.0.2.1 192.0.2.10:80"} {
+		o := nlbctl(t, env{}, append([]string{"--socket", socket}, strings.Fields(args)...)...)
+		o.expect(t, failed, "", "nlbctl: cannot reach nlbd at "+socket+": is it running? (systemctl status nlbd)\n")
+	}
+}
+
+func TestStateRequests(t *testing.T) {
+	for _, tt := range []struct {
+		args string
+		want control.StateRequest
+	}{
+		{"start", control.StateRequest{Action: "start"}},
+		{"stop node1 node2", control.StateRequest{Action: "stop", Members: []string{"node1", "node2"}}},
+		{"suspend --all", control.StateRequest{Action: "suspend", All: true}},
+		{"resume node1", control.StateRequest{Action: "resume", Members: []string{"node1"}}},
+		{"drain node1 --timeout 5m", control.StateRequest{Action: "drain", Members: []string{"node1"}, Timeout: control.Duration(5 * time.Minute)}},
+	} {
+		f := newFake()
+		f.results = []control.Result{{Member: "node1", OK: true}}
+		nlbctl(t, env{}, append([]string{"--socket", serve(t, f)}, strings.Fields(tt.args)...)...).expect(t, done, "node1", "")
+		if len(f.asked) != 1 || f.asked[0].Action != tt.want.Action || f.asked[0].All != tt.want.All ||
+			f.asked[0].Timeout != tt.want.Timeout || !slices.Equal(f.asked[0].Members, tt.want.Members) {
+			t.Errorf("%s: asked for %+v", tt.args, f.asked)
+		}
+	}
+}
+
+func TestPartialFailure(t *testing.T) {
+	f := newFake()
+	f.results = []control.Result{{Member: "node1", OK: true}, {Member: "node2", Error: "does not answer"}}
+	socket := serve(t, f)
+	o := nlbctl(t, env{}, "--socket", socket, "stop", "--all")
+	o.expect(t, failed, "node1  stopped\nnode2  does not answer\n", "")
+	nlbctl(t, env{}, "--socket", socket, "stop", "--all", "-o", "json").expect(t, failed, `"error": "does not answer"`, "")
+}
+
+// script changes the fake's second member at each pause of the command.
+func script(f *fake, steps ...func(*control.Member)) env {
+	i := 0
+	return env{sleep: func(ctx context.Context, _ time.Duration) error {
+		if i == len(steps) {
+			return context.DeadlineExceeded
+		}
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		steps[i](&f.status.Members[1])
+		i++
+		return ctx.Err()
+	}}
+}
+
+func draining(n int) func(*control.Member) {
+	return func(m *control.Member) { m.State, m.Connections = "draining", n }
+}
+
+func state(s string) func(*control.Member) { return func(m *control.Member) { m.State = s } }
+
+func TestDrainWaits(t *testing.T) {
+	died := func(m *control.Member) { m.Alive = false }
+	for _, tt := range []struct {
+		name           string
+		steps          []func(*control.Member)
+		status         int
+		stdout, stderr string
+	}{
+		{"to the end", []func(*control.Member){state("started"), draining(12), draining(12), draining(1), state("stopped")}, done,
+			"node2  draining\nnode2: 12 connections left\nnode2: 1 connection left\nnode2: stopped\n", ""},
+		{"suspended meanwhile", []func(*control.Member){draining(1), state("suspended")}, done, "node2: suspended\n", ""},
+		{"started again", []func(*control.Member){draining(12), state("started")}, failed, "12 connections left\n", "node2 was started again"},
+		{"died", []func(*control.Member){draining(12), died}, failed, "12 connections left\n", "node2 left the cluster"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			f := newFake()
+			f.status.Members[1].State = "started" // has not heard of it yet
+			f.results = []control.Result{{Member: "node2", OK: true}}
+			o := nlbctl(t, script(f, tt.steps...), "--socket", serve(t, f), "drain", "node2", "--wait")
+			o.expect(t, tt.status, tt.stdout, tt.stderr)
+		})
+	}
+}
+
+func TestDrainKeepsJSONClean(t *testing.T) {
+	f := newFake()
+	f.results = []control.Result{{Member: "node2", OK: true}}
+	o := nlbctl(t, script(f, state("stopped")), "--socket", serve(t, f), "drain", "node2", "--wait", "-o", "json")
+	o.expect(t, done, "", "node2: stopped")
+	if !json.Valid([]byte(o.stdout)) {
+		t.Errorf("not JSON: %s", o.stdout)
+	}
+}
+
+func TestWatch(t *testing.T) {
+	f := newFake()
+	ctx, cancel := context.WithCancel(t.Context())
+	rounds := 0
+	var stdout, stderr bytes.Buffer
+	e := env{stdout: &stdout, stderr: &stderr, terminal: true, sleep: func(ctx context.Context, _ time.Duration) error {
+		if rounds++; rounds == 3 {
+			cancel()
+		}
+		return ctx.Err()
+	}}
+	if status := run(ctx, e, []string{"--socket", serve(t, f), "status", "--watch"}); status != done || stderr.Len() > 0 {
+		t.Errorf("exit %d: %s", status, &stderr)
+	}
+	if n := strings.Count(stdout.String(), "\x1b[H\x1b[2J"); n != 3 {
+		t.Errorf("shown %d times", n)
+	}
+}
+
+// lines hands on what is written, line by line.
+type lines struct{ c chan string }
+
+func (l lines) Write(p []byte) (int, error) { l.c <- string(p); return len(p), nil }
+
+func TestFollow(t *testing.T) {
+	f := newFake()
+	f.Add(control.Event{Kind: "joined", Message: "node2"})
+	ctx, cancel := context.WithCancel(t.Context())
+	out := lines{make(chan string)}
+	status := make(chan int, 1)
+	var stderr bytes.Buffer
+	socket := serve(t, f)
+	go func() {
+		status <- run(ctx, env{stdout: out, stderr: &stderr}, []string{"--socket", socket, "events", "-f", "-o", "json"})
+	}()
+	for i, kind := range []string{"joined", "failed", "converged"} {
+		var e control.Event
+		if line := <-out.c; json.Unmarshal([]byte(line), &e) != nil || e.Kind != kind || !strings.HasSuffix(line, "}\n") {
+			t.Errorf("event %d: %s", i, line)
+		}
+		f.Add(control.Event{Kind: []string{"failed", "converged", "last"}[i]})
+	}
+	<-out.c
+	cancel()
+	if s := <-status; s != done || stderr.Len() > 0 {
+		t.Errorf("exit %d: %s", s, &stderr)
+	}
+}
+
+func TestExplainRequests(t *testing.T) {
+	addr := netip.MustParseAddr
+	for _, tt := range []struct {
+		args string
+		want control.ExplainRequest
+	}{
+		{"192.0.2.7 192.0.2.10:80", control.ExplainRequest{Client: addr("192.0.2.7"), VIP: addr("192.0.2.10"), Port: 80, Protocol: "tcp"}},
+		{"192.0.2.7:9 192.0.2.10:53 --proto udp", control.ExplainRequest{Client: addr("192.0.2.7"), ClientPort: 9, VIP: addr("192.0.2.10"), Port: 53, Protocol: "udp"}},
+		{"192.0.2.7:9 192.0.2.10", control.ExplainRequest{Client: addr("192.0.2.7"), VIP: addr("192.0.2.10"), Protocol: "icmp"}},
+		{"2001:db8::7 [2001:db8::10]:443", control.ExplainRequest{Client: addr("2001:db8::7"), VIP: addr("2001:db8::10"), Port: 443, Protocol: "tcp"}},
+		{"[2001:db8::7]:1 2001:db8::10 --proto icmp", control.ExplainRequest{Client: addr("2001:db8::7"), VIP: addr("2001:db8::10"), Protocol: "icmp"}},
+	} {
+		f := newFake()
+		nlbctl(t, env{}, append([]string{"--socket", serve(t, f), "explain"}, strings.Fields(tt.args)...)...).expect(t, done, "node2", "")
+		if len(f.explain) != 1 || f.explain[0] != tt.want {
+			t.Errorf("%s: asked %+v", tt.args, f.explain)
+		}
+	}
+}
+
+func TestKeygen(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "cluster.key")
+	nlbctl(t, env{}, "keygen", "--out", path).expect(t, done, "", "Wrote "+path)
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.Mode() != 0o600 {
+		t.Errorf("mode %v", info.Mode())
+	}
+	c := &config.Config{Membership: config.Membership{KeyFile: path}}
+	key, err := c.ReadKey()
+	if err != nil || len(key) != config.KeySize {
+		t.Errorf("got %d bytes, %v", len(key), err)
+	}
+	nlbctl(t, env{}, "keygen", "--out", path).expect(t, failed, "", "exists: move it away first")
+	if again, _ := c.ReadKey(); !bytes.Equal(again, key) {
+		t.Error("the key was replaced")
+	}
+	if o := nlbctl(t, env{}, "keygen"); o.status != done || len(o.stdout) != 45 {
+		t.Errorf("%+v", o)
+	}
+}
+
+func TestValidate(t *testing.T) {
+	good := "../../deploy/nlb.yaml"
+	nlbctl(t, env{}, "validate", good).expect(t, done, good+" is valid.\n", "")
+	bad := filepath.Join(t.TempDir(), "nlb.yaml")
+	if err := os.WriteFile(bad, []byte("cluster:\n  mode: broadcast\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	nlbctl(t, env{}, "validate", bad).expect(t, failed, "", bad+":2:9: cluster.mode: ")
+	o := nlbctl(t, env{}, "validate", bad, "-o", "json")
+	o.expect(t, failed, `"path": "cluster.mode"`, "")
+	var v verdict
+	if err := json.Unmarshal([]byte(o.stdout), &v); err != nil || v.Valid || len(v.Problems) < 3 {
+		t.Errorf("%v %+v", err, v)
+	}
+	nlbctl(t, env{}, "validate", bad+".none").expect(t, failed, "", "no such file")
+}
+
+func TestCompletion(t *testing.T) {
+	for _, shell := range []string{"bash", "fish", "zsh"} {
+		nlbctl(t, env{}, "completion", shell).expect(t, done, "nlbctl", "")
+	}
+	o := nlbctl(t, env{}, "__complete", "--socket", serve(t, newFake()), "stop", "node1", "node")
+	o.expect(t, done, "node2\nnode-thirty\n", "")
+	if strings.Contains(o.stdout, "node1") {
+		t.Errorf("a member is offered twice: %s", o.stdout)
+	}
+}
+
+func TestVersion(t *testing.T) {
+	nlbctl(t, env{}, "version").expect(t, done, "nlbctl unknown", "")
+	nlbctl(t, env{}, "version", "-o", "json").expect(t, done, `"version": "unknown"`, "")
+}

@@ -1,0 +1,53 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/opennlb/opennlb/lab"
+)
+
+// clusterFlags are the flags that say which cluster to build.
+type clusterFlags struct {
+	mode, dataplane, nlbd string
+	members               int
+}
+
+func (f *clusterFlags) add(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.mode, "mode", "unicast", "how the members share the cluster MAC: unicast, multicast or igmp")
+	cmd.Flags().StringVar(&f.dataplane, "dataplane", "auto", "where frames are decided: auto, tc, xdp or afpacket")
+	cmd.Flags().IntVar(&f.members, "members", 3, "number of members, 2 to 32")
+	cmd.Flags().StringVar(&f.nlbd, "nlbd", "", "the nlbd to run (default: beside nlblab, or from PATH)")
+}
+
+// options checks the flags, and then whether the user may do it at all.
+func (f *clusterFlags) options(e env) (lab.Options, error) {
+	for _, c := range []struct {
+		flag, value string
+		allowed     []string
+	}{
+		{"mode", f.mode, []string{"unicast", "multicast", "igmp"}},
+		{"dataplane", f.dataplane, []string{"auto", "tc", "xdp", "afpacket"}},
+	} {
+		if !slices.Contains(c.allowed, c.value) {
+			return lab.Options{}, errUsage{fmt.Errorf("--%s %q: use one of %s", c.flag, c.value, strings.Join(c.allowed, ", "))}
+		}
+	}
+	if f.members < 2 || f.members > 32 {
+		return lab.Options{}, errUsage{fmt.Errorf("--members %d: use 2 to 32", f.members)}
+	}
+	if f.nlbd != "" {
+		if _, err := os.Stat(f.nlbd); err != nil {
+			return lab.Options{}, errUsage{fmt.Errorf("--nlbd: %w", err)}
+		}
+	}
+	if !e.root {
+		return lab.Options{}, errors.New("network namespaces need root: run it with sudo")
+	}
+	return lab.Options{Members: f.members, Mode: f.mode, Dataplane: f.dataplane, Nlbd: f.nlbd}, nil
+}

@@ -1,0 +1,116 @@
+package control
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"syscall"
+	"time"
+)
+
+const maxAnswer = 16 << 20 // bytes
+
+// Client asks the nlbd at one socket.
+type Client struct {
+	path string
+	http http.Client
+}
+
+// Dial makes a client for the unix socket at path. It connects when it is used.
+func Dial(path string) *Client {
+	return &Client{path: path, http: http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, "unix", path)
+		},
+	}}}
+}
+
+// Close ends the connections that are kept for reuse.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// Status asks what the member knows of the cluster.
+func (c *Client) Status(ctx context.Context) (s Status, err error) {
+	err = c.ask(ctx, "GET", "/v1/status", nil, &s)
+	return s, err
+}
+
+// SetState changes the state of members and says for each what became of it.
+func (c *Client) SetState(ctx context.Context, r StateRequest) (results []Result, err error) {
+	err = c.ask(ctx, "POST", "/v1/state", r, &results)
+	return results, err
+}
+
+// Explain asks who answers a packet.
+func (c *Client) Explain(ctx context.Context, r ExplainRequest) (e Explanation, err error) {
+	err = c.ask(ctx, "POST", "/v1/explain", r, &e)
+	return e, err
+}
+
+// Events returns the events after a number. If there are none, it waits for one,
+// at most a minute.
+func (c *Client) Events(ctx context.Context, after uint64, wait time.Duration) (events []Event, err error) {
+	q := url.Values{"after": {strconv.FormatUint(after, 10)}, "wait": {wait.String()}}
+	err = c.ask(ctx, "GET", "/v1/events?"+q.Encode(), nil, &events)
+	return events, err
+}
+
+func (c *Client) ask(ctx context.Context, method, path string, request, answer any) error {
+	var body io.Reader
+	if request != nil {
+		text, err := json.Marshal(request)
+		if err != nil {
+			return fmt.Errorf("write the request: %w", err)
+		}
+		body = bytes.NewReader(text)
+	}
+	r, err := http.NewRequestWithContext(ctx, method, "http://nlbd"+path, body)
+	if err != nil {
+		return fmt.Errorf("write the request: %w", err)
+	}
+	resp, err := c.http.Do(r)
+	if err != nil {
+		return c.unreachable(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	if err != nil {
+		return fmt.Errorf("read the answer of nlbd: %w", err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		refused := &Error{Status: resp.StatusCode}
+		if err := json.Unmarshal(text, refused); err != nil || refused.Message == "" {
+			return fmt.Errorf("nlbd at %s answered %s: is that socket nlbd's?", c.path, resp.Status)
+		}
+		return refused
+	}
+	if err := json.Unmarshal(text, answer); err != nil {
+		return fmt.Errorf("read the answer of nlbd: %w: nlbctl and nlbd may be of different versions", err)
+	}
+	return nil
+}
+
+// unreachable says what to do about a failed request.
+func (c *Client) unreachable(err error) error {
+	var u *url.Error
+	if errors.As(err, &u) {
+		err = u.Err // the URL is ours and tells the operator nothing
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Errorf("cannot reach nlbd at %s: is it running? (systemctl status nlbd)", c.path)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("cannot reach nlbd at %s: permission denied: run as root, or join the group %s", c.path, group)
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("nlbd at %s does not answer: %w", c.path, err)
+	}
+	return fmt.Errorf("ask nlbd at %s: %w", c.path, err)
+}

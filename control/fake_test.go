@@ -1,0 +1,98 @@
+package control
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"github.com/opennlb/opennlb/portrules"
+)
+
+// fake is a backend that remembers what it was asked.
+type fake struct {
+	*EventLog
+	mu      sync.Mutex
+	status  Status
+	err     error
+	panics  bool
+	state   []StateRequest
+	results []Result
+	explain []ExplainRequest
+}
+
+func newFake() *fake { return &fake{EventLog: NewEventLog(100), status: sample()} }
+
+func (f *fake) Events(after uint64) ([]Event, <-chan struct{}) { return f.After(after) }
+
+func (f *fake) Status(context.Context) (Status, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.panics {
+		panic("broken")
+	}
+	return f.status, f.err
+}
+
+func (f *fake) SetState(_ context.Context, r StateRequest) ([]Result, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.state = append(f.state, r)
+	return f.results, f.err
+}
+
+func (f *fake) Explain(_ context.Context, r ExplainRequest) (Explanation, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.explain = append(f.explain, r)
+	return Explanation{ExplainRequest: r, Rule: "http", Bucket: 7, Owner: "node1", Steps: []string{"one", "two"}}, f.err
+}
+
+func sample() Status {
+	return Status{
+		Cluster: "web", Mode: "unicast", ClusterMAC: "02:bf:c0:00:02:0a",
+		VIPs:  []netip.Addr{netip.MustParseAddr("192.0.2.10"), netip.MustParseAddr("2001:db8::10")},
+		Epoch: 17, Converged: true, DefaultHost: "node1", Self: "node1", Version: "1.2.3", Lease: true,
+		Dataplane: Dataplane{Kind: "xdp", Counters: []Counter{
+			{"http", "new", 10}, {"", "default-host", 3}, {"http", "new", 5},
+		}},
+		Members: []Member{
+			{"node1", 1, netip.MustParseAddr("192.0.2.1"), "started", true, 0},
+			{"node2", 2, netip.MustParseAddr("192.0.2.2"), "draining", true, 12},
+			{"node3", 3, netip.MustParseAddr("192.0.2.3"), "started", false, 0},
+		},
+		Rules: []Rule{{
+			Name: "http", VIP: "all", Protocol: portrules.TCP, Ports: "80-443", Mode: portrules.Multiple, Affinity: portrules.AffinitySingle,
+			Owners: []Owner{{"node1", 4000}, {"node2", 96}},
+		}},
+	}
+}
+
+// start serves the backend on a unix socket until the test ends.
+func start(t *testing.T, b Backend) (*Client, string) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "nlb", "nlbd.sock")
+	l, err := Listen(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	serveDuring(t, l, b)
+	c := Dial(path)
+	t.Cleanup(c.Close)
+	return c, path
+}
+
+func serveDuring(t *testing.T, l net.Listener, b Backend) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- Serve(ctx, l, b, slog.New(slog.DiscardHandler)) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}

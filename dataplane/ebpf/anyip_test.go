@@ -1,0 +1,88 @@
+package ebpf
+
+import (
+	"net"
+	"net/netip"
+	"os"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/opennlb/opennlb/portrules"
+)
+
+// ownEverything makes all addresses local to the test's network namespace, so that
+// sockets can have any two ends.
+func ownEverything(t testing.TB) {
+	t.Helper()
+	lo, err := netlink.LinkByName("lo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, prefix := range []string{"0.0.0.0/0", "::/0"} {
+		_, dst, _ := net.ParseCIDR(prefix)
+		err := netlink.RouteAdd(&netlink.Route{
+			LinkIndex: lo.Attrs().Index,
+			Dst:       dst,
+			Type:      unix.RTN_LOCAL,
+			Table:     unix.RT_TABLE_LOCAL,
+			Scope:     netlink.SCOPE_HOST,
+		})
+		if err != nil {
+			t.Fatalf("make %s local: %v", prefix, err)
+		}
+	}
+	// A path in /proc/sys/net means the network namespace of the thread.
+	for _, family := range []string{"ipv4", "ipv6"} {
+		if err := os.WriteFile("/proc/sys/net/"+family+"/ip_nonlocal_bind", []byte("1"), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// connect makes a TCP connection whose server side has the flow, and returns a
+// function that ends it without leaving TIME_WAIT. ok is false where the kernel
+// refuses such addresses.
+func connect(t testing.TB, flow portrules.Flow) (end func(), ok bool) {
+	t.Helper()
+	if flow.Src.Port() == 0 || flow.Dst.Port() == 0 { // any port, to the kernel
+		return nil, false
+	}
+	listener, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(flow.Dst))
+	if err != nil {
+		return nil, false
+	}
+	defer listener.Close()
+	client, err := net.DialTCP("tcp", net.TCPAddrFromAddrPort(flow.Src), net.TCPAddrFromAddrPort(flow.Dst))
+	if err != nil {
+		return nil, false
+	}
+	server, err := listener.AcceptTCP()
+	if err != nil {
+		t.Fatal(err)
+	}
+	end = func() {
+		for _, c := range []*net.TCPConn{server, client} {
+			c.SetLinger(0)
+			c.Close()
+		}
+	}
+	from := server.RemoteAddr().(*net.TCPAddr).AddrPort()
+	if netip.AddrPortFrom(from.Addr().Unmap(), from.Port()) != flow.Src { // multicast
+		end()
+		return nil, false
+	}
+	return end, true
+}
+
+// listen keeps a listener on a port of all addresses: it must never pass for a
+// connection.
+func listen(t testing.TB, port uint16) {
+	t.Helper()
+	l, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.IPv6Unspecified(), port)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+}

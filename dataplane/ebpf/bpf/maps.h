@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#ifndef NLB_MAPS_H
+#define NLB_MAPS_H
+
+#include "reasons.h"
+
+#define BUCKETS 4096
+#define MAX_VIPS 64
+#define MAX_RULES 256
+#define MAX_COUNTERS 512 /* two policies' worth of rules, so that no number is in use twice */
+#define MAX_FRAGMENTS 4096
+#define NAME_LENGTH 64
+
+#define PAGE_LENGTH 4096
+#define VIP_SLOTS 1024	/* of the perfect hash; a power of two */
+#define PORTS_PER_PAGE 2048
+#define PAGES_PER_PROTOCOL 32
+#define SETS_PER_PAGE 32
+#define FIRST_DIRECTORY 1 /* page number; page 0 is the head */
+#define NO_RULE 0xffff
+
+/*
+ * A policy is one array of pages, built aside by Install and published whole: a
+ * program fetches the array once per frame, so it never sees half of one policy
+ * and half of another. Which page is what:
+ *
+ *   head       the fixed part, page 0
+ *   directory  [port set][protocol: tcp, udp][port / 2048] -> number of a port page
+ *   ports      [port % 2048] -> index into head.rules, or NO_RULE
+ *   table      [bucket] -> flags
+ */
+struct addr { /* 16 bytes as on the wire, IPv4 mapped */
+	__u64 hi, lo;
+};
+
+struct rule {
+	__u16 table; /* page number */
+	__u16 counter;
+	__u8 affinity;
+	__u8 disabled;
+};
+
+struct head {
+	__u64 epoch;
+	__u64 hash_key[2];
+	__u64 vip_factor[2];	     /* multipliers of the perfect hash */
+	struct addr vips[MAX_VIPS];
+	__u16 default_table; /* page number */
+	struct rule rules[MAX_RULES];
+	__u8 port_set[MAX_VIPS];
+	__u8 vip_slots[VIP_SLOTS]; /* number of a VIP, or MAX_VIPS for none */
+};
+_Static_assert(sizeof(struct head) <= PAGE_LENGTH, "head fits a page");
+
+struct pages {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_INNER_MAP); /* each policy has as many as it needs */
+	__uint(max_entries, 1);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, PAGE_LENGTH);
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 2);
+	__type(key, __u32);
+	__array(values, struct pages);
+} policies SEC(".maps");
+
+/* Words that the agent writes while programs run; mapped into its memory. */
+struct control {
+	__u64 lease;  /* CLOCK_MONOTONIC ns; from then on nothing is answered */
+	__u32 active; /* index into policies */
+	__u32 layout; /* LAYOUT of the program that uses the pages */
+	__u32 ifindex;
+	__u32 clsact; /* 0: tcx; 1: clsact filters; 2: and the qdisc is ours */
+};
+volatile struct control agent SEC(".data.agent");
+
+struct counts {
+	__u64 packets[NUM_REASONS];
+};
+_Static_assert(NUM_REASONS == 16, "reasons fill a struct counts");
+
+/* By rule.counter; 0 counts traffic that no rule covers. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, MAX_COUNTERS);
+	__type(key, __u32);
+	__type(value, struct counts);
+} counters SEC(".maps");
+
+struct name {
+	__u8 text[NAME_LENGTH];
+};
+
+/* The rule behind each number in counters; read and written by agents only. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_COUNTERS);
+	__type(key, __u32);
+	__type(value, struct name);
+} names SEC(".maps");
+
+struct fragment {
+	struct addr src, dst;
+	__u32 id;
+	__u32 protocol;
+};
+
+/* Datagrams whose first fragment was accepted here. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, MAX_FRAGMENTS);
+	__type(key, struct fragment);
+	__type(value, __u8);
+} fragments SEC(".maps");
+
+/* Set before loading. */
+const volatile __u8 own_mac[6];
+const volatile __u8 source_mac[6];
+const volatile __u8 cluster_mac[6];
+
+#endif

@@ -1,0 +1,60 @@
+package ebpf
+
+import (
+	"fmt"
+	"os"
+	"sync/atomic"
+	"time"
+	"unsafe"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+)
+
+// layout is the version of what programs, pages and pins look like. Raise it with
+// any change to bpf/maps.h that an older or newer engine would misread when it
+// takes over.
+const layout = 1
+
+// control is the map of the words that the programs read while the agent writes
+// them, seen as memory: a store is atomic and needs no system call.
+type control struct {
+	memory []byte
+}
+
+func mapControl(m *ebpf.Map) (*control, error) {
+	memory, err := unix.Mmap(m.FD(), 0, os.Getpagesize(), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return nil, fmt.Errorf("map control words into memory: %w", err)
+	}
+	return &control{memory}, nil
+}
+
+func (c *control) words() *nlbControl {
+	return (*nlbControl)(unsafe.Pointer(&c.memory[0]))
+}
+
+// setLease lets the programs answer until deadline, CLOCK_MONOTONIC ns.
+func (c *control) setLease(deadline uint64) { atomic.StoreUint64(&c.words().Lease, deadline) }
+
+func (c *control) active() uint32         { return atomic.LoadUint32(&c.words().Active) }
+func (c *control) activate(policy uint32) { atomic.StoreUint32(&c.words().Active, policy) }
+
+func (c *control) close() error {
+	if c.memory == nil {
+		return nil
+	}
+	memory := c.memory
+	c.memory = nil
+	return unix.Munmap(memory)
+}
+
+// clockTick is how far the coarse clock of the programs may lag behind
+// CLOCK_MONOTONIC.
+func clockTick() (time.Duration, error) {
+	var tick unix.Timespec
+	if err := unix.ClockGetres(unix.CLOCK_MONOTONIC_COARSE, &tick); err != nil {
+		return 0, fmt.Errorf("read resolution of clock: %w", err)
+	}
+	return time.Duration(tick.Nano()), nil
+}

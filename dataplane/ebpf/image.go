@@ -1,0 +1,172 @@
+package ebpf
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/opennlb/opennlb/portrules"
+)
+
+// The geometry of a policy, as in bpf/maps.h.
+const (
+	pageLength       = 4096
+	vipSlots         = 1024
+	maxVIPs          = 64
+	maxRules         = 256
+	portsPerPage     = 2048
+	pagesPerProtocol = 65536 / portsPerPage
+	setsPerPage      = 32
+	noRule           = 0xffff
+)
+
+// page is one value of the map that holds a policy.
+type page [pageLength]byte
+
+// image is a policy as the programs read it: page 0 is the head, then come the
+// directory of port pages, and port pages and tables in any order. Equal pages are
+// stored once, so that a policy of few rules takes a few dozen kilobytes.
+type image struct {
+	pages []page
+	known map[page]uint16
+}
+
+// compile turns a policy into pages. counters holds the number of each rule's
+// counter.
+func compile(p *portrules.Policy, counters []uint16) ([]page, error) {
+	if err := check(p); err != nil {
+		return nil, err
+	}
+	head := nlbHead{
+		Epoch: p.Epoch,
+		HashKey: [2]uint64{
+			binary.LittleEndian.Uint64(p.HashKey[:8]),
+			binary.LittleEndian.Uint64(p.HashKey[8:]),
+		},
+	}
+	if err := placeVIPs(&head, p.VIPs); err != nil {
+		return nil, err
+	}
+
+	sets := portSets(p, &head)
+	im := image{known: make(map[page]uint16)}
+	directory := 1
+	im.pages = make([]page, directory+(len(sets)+setsPerPage-1)/setsPerPage)
+	tables := make([]uint16, len(p.Tables))
+	for i := range p.Tables {
+		tables[i] = im.table(&p.Tables[i])
+	}
+	head.DefaultTable = tables[p.DefaultTable]
+	for i := range p.Rules {
+		head.Rules[i] = nlbRule{Counter: counters[i], Affinity: uint8(p.Rules[i].Affinity)}
+		if p.Rules[i].Mode == portrules.Disabled {
+			head.Rules[i].Disabled = 1
+			continue
+		}
+		head.Rules[i].Table = tables[p.RuleTable[i]]
+	}
+	for i, set := range sets {
+		im.ports(directory+i/setsPerPage, i%setsPerPage, p.Rules, set)
+	}
+
+	encoded, err := binary.Append(nil, binary.NativeEndian, &head)
+	if err != nil {
+		return nil, fmt.Errorf("encode head of policy: %w", err)
+	}
+	copy(im.pages[0][:], encoded)
+	return im.pages, nil
+}
+
+func check(p *portrules.Policy) error {
+	if n := len(p.VIPs); n > maxVIPs {
+		return fmt.Errorf("policy has %d VIPs: at most %d fit", n, maxVIPs)
+	}
+	if n := len(p.Rules); n > maxRules {
+		return fmt.Errorf("policy has %d rules: at most %d fit", n, maxRules)
+	}
+	if len(p.RuleTable) != len(p.Rules) {
+		return fmt.Errorf("policy has %d rules but names tables for %d", len(p.Rules), len(p.RuleTable))
+	}
+	if p.DefaultTable < 0 || p.DefaultTable >= len(p.Tables) {
+		return fmt.Errorf("policy has no default table %d", p.DefaultTable)
+	}
+	for i, t := range p.RuleTable {
+		if p.Rules[i].Mode != portrules.Disabled && (t < 0 || t >= len(p.Tables)) {
+			return fmt.Errorf("rule %q has no table %d", p.Rules[i].Name, t)
+		}
+	}
+	return nil
+}
+
+// portSets groups the VIPs that the same rules cover: they share one port set. A
+// set is a list of indices into p.Rules.
+func portSets(p *portrules.Policy, head *nlbHead) [][]int {
+	var sets [][]int
+	for i, vip := range p.VIPs {
+		set := covering(p.Rules, vip)
+		n := slices.IndexFunc(sets, func(s []int) bool { return slices.Equal(s, set) })
+		if n < 0 {
+			n = len(sets)
+			sets = append(sets, set)
+		}
+		head.PortSet[i] = uint8(n)
+	}
+	return sets
+}
+
+func covering(rules []portrules.Rule, vip netip.Addr) []int {
+	var set []int
+	for i := range rules {
+		if !rules[i].VIP.IsValid() || rules[i].VIP == vip {
+			set = append(set, i)
+		}
+	}
+	return set
+}
+
+func (im *image) table(b *portrules.Buckets) uint16 {
+	var pg page
+	for i, flags := range b {
+		pg[i] = byte(flags)
+	}
+	return im.add(&pg)
+}
+
+// ports writes the port pages of one set and their numbers into a directory page.
+func (im *image) ports(directory, set int, rules []portrules.Rule, covering []int) {
+	for udp, protocol := range []portrules.Protocol{portrules.TCP, portrules.UDP} {
+		var byPort [65536]uint16
+		for port := range byPort {
+			byPort[port] = noRule
+		}
+		for _, i := range slices.Backward(covering) { // the first rule wins
+			if !rules[i].Protocol.Has(protocol) {
+				continue
+			}
+			for port := int(rules[i].First); port <= int(rules[i].Last); port++ {
+				byPort[port] = uint16(i)
+			}
+		}
+		for n := range pagesPerProtocol {
+			var pg page
+			for i, rule := range byPort[n*portsPerPage : (n+1)*portsPerPage] {
+				binary.NativeEndian.PutUint16(pg[2*i:], rule)
+			}
+			number := im.add(&pg) // may move im.pages
+			entry := (set*2+udp)*pagesPerProtocol + n
+			binary.NativeEndian.PutUint16(im.pages[directory][2*entry:], number)
+		}
+	}
+}
+
+// add returns the number of a page, which it appends unless an equal one is there.
+func (im *image) add(pg *page) uint16 {
+	if n, ok := im.known[*pg]; ok {
+		return n
+	}
+	n := uint16(len(im.pages))
+	im.pages = append(im.pages, *pg)
+	im.known[*pg] = n
+	return n
+}

@@ -1,0 +1,154 @@
+package ebpf
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"maps"
+	"net/netip"
+	"testing"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/opennlb/opennlb/dataplane"
+	"github.com/opennlb/opennlb/portrules"
+)
+
+// Return values of the programs (linux/pkt_cls.h, linux/bpf.h).
+const (
+	tcNext  = ^uint32(0) // TC_ACT_UNSPEC: nobody objects
+	tcShot  = 2
+	xdpDrop = 1
+	xdpPass = 2
+)
+
+// testable reports whether BPF_PROG_TEST_RUN takes a frame for a tc program: one
+// without a network header it refuses.
+func testable(frame []byte) bool {
+	if len(frame) < 15 {
+		return false
+	}
+	header := 1
+	switch binary.BigEndian.Uint16(frame[12:]) {
+	case portrules.EtherTypeIPv4:
+		header = 20
+	case portrules.EtherTypeIPv6:
+		header = 40
+	}
+	return len(frame) >= 14+header
+}
+
+// tally counts what engines should have counted.
+type tally map[dataplane.Counter]uint64 // Packets is zero in the keys
+
+func (t tally) add(p *portrules.Policy, d portrules.Decision) {
+	c := dataplane.Counter{Reason: d.Reason}
+	if d.Rule >= 0 {
+		c.Rule = p.Rules[d.Rule].Name
+	}
+	t[c]++
+}
+
+// compare checks that the engine counted exactly this since before.
+func (t tally) compare(before, after []dataplane.Counter) error {
+	got := make(tally)
+	for _, c := range after {
+		got[dataplane.Counter{Rule: c.Rule, Reason: c.Reason}] += c.Packets
+	}
+	for _, c := range before {
+		key := dataplane.Counter{Rule: c.Rule, Reason: c.Reason}
+		if got[key] -= c.Packets; got[key] == 0 {
+			delete(got, key)
+		}
+	}
+	if !maps.Equal(got, t) {
+		return fmt.Errorf("counted %v, want %v", got, t)
+	}
+	return nil
+}
+
+func counters(t testing.TB, e *Engine) []dataplane.Counter {
+	t.Helper()
+	c, err := e.Counters()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// runTC gives a frame to the tc ingress program and checks what comes back.
+func (e *Engine) runTC(frame []byte, want portrules.Verdict) error {
+	code, out, err := e.run(tcIn.name, frame)
+	if err != nil {
+		return err
+	}
+	wantCode, wantOut := uint32(tcNext), frame
+	switch want {
+	case portrules.Drop:
+		wantCode = tcShot
+	case portrules.Accept:
+		wantOut = append(bytes.Clone(e.device.mac), frame[6:]...)
+	}
+	if code != wantCode || !bytes.Equal(out, wantOut) {
+		return fmt.Errorf("tc returned %d and frame\n%x, want %d and\n%x", int32(code), out, int32(wantCode), wantOut)
+	}
+	return nil
+}
+
+// runXDP gives a frame to the XDP program, which drops where it may and otherwise
+// leaves all to tc.
+func (e *Engine) runXDP(frame []byte, d portrules.Decision) error {
+	code, out, err := e.run(xdp.name, frame)
+	if err != nil {
+		return err
+	}
+	want := uint32(xdpPass)
+	if xdpDrops(d) {
+		want = xdpDrop
+	}
+	if code != want || !bytes.Equal(out, frame) {
+		return fmt.Errorf("XDP returned %d and frame\n%x, want %d and\n%x", code, out, want, frame)
+	}
+	return nil
+}
+
+func xdpDrops(d portrules.Decision) bool {
+	return d.Verdict == portrules.Drop && d.Reason != portrules.Neighbor
+}
+
+func (e *Engine) run(program string, frame []byte) (uint32, []byte, error) {
+	opts := ebpf.RunOptions{Data: frame, DataOut: make([]byte, len(frame)+256)}
+	code, err := e.objects.collection.Programs[program].Run(&opts)
+	return code, opts.DataOut, err
+}
+
+func kernelFragment(k portrules.FragmentKey) nlbFragment {
+	addr := func(a netip.Addr) nlbAddr { return vipAddr(a) }
+	return nlbFragment{Src: addr(k.Src), Dst: addr(k.Dst), Id: k.ID, Protocol: uint32(k.Protocol)}
+}
+
+// setFragments makes these the only entries of the fragment table.
+func setFragments(t testing.TB, e *Engine, keys ...portrules.FragmentKey) {
+	t.Helper()
+	var all []nlbFragment
+	var key nlbFragment
+	var value uint8
+	for it := e.objects.fragments.Iterate(); it.Next(&key, &value); {
+		all = append(all, key)
+	}
+	for _, key := range all {
+		if err := e.objects.fragments.Delete(key); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, k := range keys {
+		if err := e.objects.fragments.Put(kernelFragment(k), uint8(1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func hasFragment(e *Engine, k portrules.FragmentKey) bool {
+	var value uint8
+	return e.objects.fragments.Lookup(kernelFragment(k), &value) == nil
+}

@@ -1,0 +1,155 @@
+package ebpf
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/opennlb/opennlb/dataplane"
+)
+
+// options are for tests.
+type options struct {
+	clsact bool // as on a kernel without tcx
+}
+
+// Open attaches an engine to an interface of the calling thread's network
+// namespace. It takes over from a dead predecessor, whose policy it keeps, silent,
+// until the first Install: at no instant does VIP traffic reach the kernel
+// unfiltered. If Open goes wrong then, the predecessor's pins stay.
+//
+// Setup.Kind "xdp" insists on native XDP; "auto" does without where there is none,
+// and logs why.
+func Open(setup dataplane.Setup, log *slog.Logger) (*Engine, error) {
+	return open(setup, log, options{})
+}
+
+func open(setup dataplane.Setup, log *slog.Logger, opts options) (*Engine, error) {
+	e := &Engine{log: log, kind: "tc", pins: pinsOf(setup.Cluster, setup.Member)}
+	takeover, err := e.open(setup, opts)
+	if err == nil {
+		return e, nil
+	}
+	if takeover { // stay closed rather than open
+		e.release = nil
+	}
+	return nil, hint(errors.Join(err, e.undo()))
+}
+
+func (e *Engine) open(setup dataplane.Setup, opts options) (takeover bool, err error) {
+	if err := checkSetup(setup); err != nil {
+		return false, err
+	}
+	if e.device, err = findDevice(setup.Interface); err != nil {
+		return false, err
+	}
+	if e.tick, err = clockTick(); err != nil {
+		return false, err
+	}
+	if err := mountBPFFS(e.log); err != nil {
+		return false, err
+	}
+	if err := os.MkdirAll(string(e.pins), 0o700); err != nil {
+		return false, fmt.Errorf("make directory for pins: %w", err)
+	}
+	lock, err := e.pins.lock()
+	if err != nil {
+		return false, err
+	}
+	e.onClose(lock.Close)
+	e.onClose(e.pins.removeMaps)
+
+	old, err := e.pins.silence()
+	if err != nil {
+		return true, err
+	}
+	takeover = old != nil
+	if e.objects, err = e.load(setup); err != nil {
+		return takeover, err
+	}
+	e.onClose(e.objects.close)
+	if e.control, err = mapControl(e.objects.agent); err != nil {
+		return takeover, err
+	}
+	e.onClose(e.control.close)
+	words := e.control.words()
+	words.Layout, words.Ifindex = layout, uint32(e.device.index)
+	if takeover {
+		words.Clsact = old.Clsact
+		if err := e.objects.inherit(e.pins, old); err != nil {
+			return takeover, err
+		}
+	}
+	// Pins first: whenever this process dies, a successor finds all there is.
+	if err := e.pinMaps(); err != nil {
+		return takeover, err
+	}
+	return takeover, e.attach(setup.Kind, opts)
+}
+
+func checkSetup(setup dataplane.Setup) error {
+	switch {
+	case setup.Cluster == "" || setup.Member == "":
+		return errors.New("cluster and member need a name: the pins are named after them")
+	case len(setup.SourceMAC) != 6:
+		return fmt.Errorf("source MAC %q is not 6 bytes long", setup.SourceMAC)
+	case len(setup.ClusterMAC) != 6:
+		return fmt.Errorf("cluster MAC %q is not 6 bytes long", setup.ClusterMAC)
+	}
+	switch setup.Kind {
+	case "auto", "xdp", "tc":
+		return nil
+	}
+	return fmt.Errorf("data plane %q is unknown: write auto, xdp or tc", setup.Kind)
+}
+
+// load loads the programs. Where XDP is wanted but not insisted on, a kernel that
+// refuses that program (before 5.18) still gets the others.
+func (e *Engine) load(setup dataplane.Setup) (*objects, error) {
+	spec, err := loadNlb()
+	if err != nil {
+		return nil, err
+	}
+	for name, mac := range map[string][]byte{
+		nlbVarOwnMac:     e.device.mac,
+		nlbVarSourceMac:  setup.SourceMAC,
+		nlbVarClusterMac: setup.ClusterMAC,
+	} {
+		if err := spec.Variables[name].Set([6]byte(mac)); err != nil {
+			return nil, fmt.Errorf("set %s: %w", name, err)
+		}
+	}
+	if setup.Kind == "tc" {
+		delete(spec.Programs, xdp.name)
+	}
+	collection, err := ebpf.NewCollection(spec.Copy())
+	if err != nil && setup.Kind == "auto" && !errors.Is(err, os.ErrPermission) {
+		e.log.Info("load without XDP", "reason", err)
+		delete(spec.Programs, xdp.name)
+		collection, err = ebpf.NewCollection(spec.Copy())
+	}
+	if err != nil {
+		return nil, fmt.Errorf("load eBPF programs: %w", err)
+	}
+	return &objects{
+		collection: collection,
+		agent:      collection.Maps[".data.agent"],
+		counters:   collection.Maps[nlbMapCounters],
+		names:      collection.Maps[nlbMapNames],
+		policies:   collection.Maps[nlbMapPolicies],
+		fragments:  collection.Maps[nlbMapFragments],
+		page:       spec.Maps[nlbMapPolicies].InnerMap,
+	}, nil
+}
+
+// pinMaps lets others read the counters of this engine, and a successor take over.
+func (e *Engine) pinMaps() error {
+	return errors.Join(
+		e.pins.put(pinPolicies, e.objects.policies),
+		e.pins.put(pinNames, e.objects.names),
+		e.pins.put(pinCounters, e.objects.counters),
+		e.pins.put(pinAgent, e.objects.agent))
+}

@@ -1,0 +1,133 @@
+package ebpf
+
+import (
+	"math/rand/v2"
+	"testing"
+
+	"github.com/opennlb/opennlb/dataplane"
+	"github.com/opennlb/opennlb/portrules"
+	"github.com/opennlb/opennlb/portrules/frames"
+)
+
+// The programs and portrules.Decide agree about random frames: verdict, reason,
+// rule, bytes and fragment table.
+func TestRandom(t *testing.T) {
+	enterNamespace(t)
+	ownEverything(t)
+	e := openEngine(t, "auto", options{})
+	policies, perPolicy := 100, 3000
+	if testing.Short() {
+		policies = 10
+	}
+	seed := uint64(1)
+	rng := rand.New(rand.NewPCG(seed, 2))
+	reasons := make(map[portrules.Reason]int)
+	for n := range policies {
+		p := frames.RandomPolicy(rng)
+		install(t, e, p)
+		setFragments(t, e)
+		batch := make([][]byte, 0, perPolicy)
+		for range perPolicy {
+			if frame := frames.Random(rng, p); testable(frame) {
+				batch = append(batch, frame)
+			}
+		}
+		c := comparison{e: e, policy: p, fragments: make(map[portrules.FragmentKey]bool), reasons: reasons}
+		end := c.connectSome(t, batch)
+		c.leaseOver = n%10 == 9
+		c.run(t, batch)
+		end()
+		if t.Failed() {
+			t.Fatalf("policy %d of seed %d", n, seed)
+		}
+	}
+	for r := portrules.NotVIP; r < portrules.NumReasons; r++ {
+		if reasons[r] < 20 {
+			t.Errorf("reason %v only %d times", r, reasons[r])
+		}
+	}
+	t.Log(reasons)
+}
+
+// comparison is one policy in both engines, with the state that the Go side needs.
+type comparison struct {
+	e         *Engine
+	policy    *portrules.Policy
+	leaseOver bool
+	sockets   map[portrules.Flow]bool
+	fragments map[portrules.FragmentKey]bool
+	reasons   map[portrules.Reason]int
+}
+
+// connectSome makes sockets for a few frames whose verdict depends on them.
+func (c *comparison) connectSome(t *testing.T, batch [][]byte) (end func()) {
+	c.sockets = make(map[portrules.Flow]bool)
+	var ends []func()
+	for _, frame := range batch {
+		pkt := portrules.Parse(frame)
+		asked := false
+		c.policy.Decide(&pkt, portrules.Env{HasSocket: func(portrules.Flow) bool { asked = true; return false }})
+		if !asked || c.sockets[pkt.Flow()] || len(ends) == 20 {
+			continue
+		}
+		if end, ok := connect(t, pkt.Flow()); ok {
+			c.sockets[pkt.Flow()] = true
+			ends = append(ends, end)
+		}
+	}
+	return func() {
+		for _, end := range ends {
+			end()
+		}
+	}
+}
+
+func (c *comparison) run(t *testing.T, batch [][]byte) {
+	lease := dataplane.Now().Add(longLease)
+	if c.leaseOver {
+		lease = 0
+	}
+	if err := c.e.Renew(lease); err != nil {
+		t.Fatal(err)
+	}
+	env := portrules.Env{
+		LeaseOver:        c.leaseOver,
+		HasSocket:        func(f portrules.Flow) bool { return c.sockets[f] },
+		FragmentAccepted: func(k portrules.FragmentKey) bool { return c.fragments[k] },
+	}
+	const step = 500 // frames between looks at the counters
+	for len(batch) > 0 {
+		before := counters(t, c.e)
+		want := make(tally)
+		some := batch[:min(step, len(batch))]
+		batch = batch[len(some):]
+		for _, frame := range some {
+			pkt := portrules.Parse(frame)
+			d := c.policy.Decide(&pkt, env)
+			c.reasons[d.Reason]++
+			if d.RecordFragment {
+				c.fragments[pkt.Fragment.Key] = true
+			}
+			if d.Verdict != portrules.Pass {
+				want.add(c.policy, d)
+			}
+			if xdpDrops(d) {
+				want.add(c.policy, d)
+			}
+			if err := c.e.runTC(frame, d.Verdict); err != nil {
+				t.Errorf("%+v: %v\n%+v", d, err, pkt)
+			}
+			if err := c.e.runXDP(frame, d); err != nil {
+				t.Errorf("%v: %v\n%+v", d.Reason, err, pkt)
+			}
+		}
+		if err := want.compare(before, counters(t, c.e)); err != nil {
+			t.Error(err)
+		}
+	}
+	for k := range c.fragments {
+		if !hasFragment(c.e, k) {
+			t.Errorf("fragment %v not recorded", k)
+		}
+	}
+}

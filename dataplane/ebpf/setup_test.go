@@ -1,0 +1,121 @@
+package ebpf
+
+import (
+	"log/slog"
+	"net"
+	"os"
+	"runtime"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+
+	"github.com/opennlb/opennlb/dataplane"
+	"github.com/opennlb/opennlb/portrules"
+	"github.com/opennlb/opennlb/portrules/frames"
+)
+
+const (
+	testInterface = "nlbt0" // its peer is nlbt1
+	testPeer      = "nlbt1"
+	testCluster   = "nlb.test"
+)
+
+var (
+	testSourceMAC = net.HardwareAddr{0x02, 0x01, 192, 0, 2, 10}
+	own           = map[int]portrules.Flags{
+		frames.DefaultTable: portrules.Own, frames.WebTable: portrules.Own,
+		frames.DNSTable: portrules.Own, frames.SSHTable: portrules.Own,
+	}
+)
+
+func TestMain(m *testing.M) {
+	if member := os.Getenv(childMember); member != "" {
+		runChild(member)
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// enterNamespace moves the test to a network namespace of its own, which has a
+// veth pair. The thread stays there and dies with the test's goroutine.
+func enterNamespace(t testing.TB) netns.NsHandle {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: run with sudo")
+	}
+	runtime.LockOSThread()
+	ns, err := netns.New()
+	if err != nil {
+		t.Fatalf("make network namespace: %v", err)
+	}
+	t.Cleanup(func() { ns.Close() })
+	addVeth(t)
+	lo, err := netlink.LinkByName("lo")
+	if err == nil {
+		err = netlink.LinkSetUp(lo)
+	}
+	if err != nil {
+		t.Fatalf("set lo up: %v", err)
+	}
+	return ns
+}
+
+func addVeth(t testing.TB) {
+	t.Helper()
+	veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: testInterface}, PeerName: testPeer}
+	if err := netlink.LinkAdd(veth); err != nil {
+		t.Fatalf("add veth pair: %v", err)
+	}
+	for _, name := range []string{testInterface, testPeer} {
+		l, err := netlink.LinkByName(name)
+		if err == nil {
+			err = netlink.LinkSetUp(l)
+		}
+		if err != nil {
+			t.Fatalf("set %s up: %v", name, err)
+		}
+	}
+}
+
+func testSetup(t testing.TB, kind string) dataplane.Setup {
+	return dataplane.Setup{
+		Cluster:    testCluster,
+		Member:     t.Name(),
+		Interface:  testInterface,
+		Kind:       kind,
+		SourceMAC:  testSourceMAC,
+		ClusterMAC: frames.ClusterMAC[:],
+	}
+}
+
+// openEngine opens an engine on the veth pair, to be closed with the test.
+func openEngine(t testing.TB, kind string, opts options) *Engine {
+	t.Helper()
+	e, err := open(testSetup(t, kind), slog.New(slog.NewTextHandler(t.Output(), nil)), opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := e.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	})
+	return e
+}
+
+// serve installs a policy and lets the engine answer for longer than any test.
+func serve(t testing.TB, e *Engine, p *portrules.Policy) {
+	t.Helper()
+	install(t, e, p)
+	if err := e.Renew(dataplane.Now().Add(longLease)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func install(t testing.TB, e *Engine, p *portrules.Policy) {
+	t.Helper()
+	if err := e.Install(p); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,95 @@
+package ebpf
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/opennlb/opennlb/portrules/frames"
+)
+
+// Connections to VIPs are listed, whatever the family of their socket, and nothing
+// else; killed ones are reset and gone.
+func TestEstablished(t *testing.T) {
+	enterNamespace(t)
+	ownEverything(t)
+	vips := []netip.Addr{frames.VIP4, frames.VIP6}
+	dual, err := net.ListenTCP("tcp", &net.TCPAddr{Port: 80}) // takes IPv4 on an IPv6 socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dual.Close()
+	v4, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: frames.VIP4.AsSlice(), Port: 81})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer v4.Close()
+
+	type pair struct{ client, server *net.TCPConn }
+	dial := func(l *net.TCPListener, from, to netip.AddrPort) pair {
+		t.Helper()
+		client, err := net.DialTCP("tcp", net.TCPAddrFromAddrPort(from), net.TCPAddrFromAddrPort(to))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { client.Close() })
+		server, err := l.AcceptTCP()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { server.Close() })
+		return pair{client, server}
+	}
+	at := netip.AddrPortFrom
+	want := map[Conn]pair{}
+	for _, c := range []struct {
+		l        *net.TCPListener
+		from, to netip.AddrPort
+	}{
+		{dual, at(frames.Client, 1001), at(frames.VIP4, 80)},
+		{dual, at(frames.Client6, 1002), at(frames.VIP6, 80)},
+		{v4, at(frames.Client, 1003), at(frames.VIP4, 81)},
+	} {
+		want[Conn{Local: c.to, Remote: c.from, State: 1}] = dial(c.l, c.from, c.to)
+	}
+	dial(dual, at(frames.Client, 1004), at(frames.Own4, 80)) // not a VIP
+	over := dial(dual, at(frames.Client, 1005), at(frames.VIP4, 80))
+	over.server.Close() // first, so it goes to TIME_WAIT
+	over.client.Close()
+
+	check := func() (got []Conn) {
+		t.Helper()
+		var err error
+		got, err = Established(vips)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range got {
+			c.cookie = 0
+			if _, ok := want[c]; !ok {
+				t.Errorf("%+v listed", c)
+			}
+		}
+		if len(got) != len(want) {
+			t.Errorf("%d connections, want %d", len(got), len(want))
+		}
+		return got
+	}
+	for _, c := range check() {
+		for range 2 {
+			if err := Kill(c); err != nil {
+				t.Errorf("kill %+v: %v", c, err)
+			}
+		}
+		c.cookie = 0
+		if _, err := want[c].client.Read(make([]byte, 1)); !errors.Is(err, unix.ECONNRESET) {
+			t.Errorf("client of killed %+v: %v, want reset", c, err)
+		}
+		delete(want, c)
+		check()
+	}
+	dial(dual, at(frames.Client, 1006), at(frames.VIP4, 80)) // the listener lives
+}

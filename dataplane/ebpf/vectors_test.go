@@ -1,0 +1,78 @@
+package ebpf
+
+import (
+	"testing"
+
+	"github.com/opennlb/opennlb/dataplane"
+	"github.com/opennlb/opennlb/portrules"
+	"github.com/opennlb/opennlb/portrules/frames"
+)
+
+// The programs do with the shared vectors what docs/DECISION.md says.
+func TestVectors(t *testing.T) {
+	enterNamespace(t)
+	ownEverything(t)
+	e := openEngine(t, "auto", options{})
+	var installed *portrules.Policy
+	for _, v := range frames.Vectors() {
+		if !testable(v.Frame) {
+			continue
+		}
+		if v.Policy != installed {
+			install(t, e, v.Policy)
+			installed = v.Policy
+		}
+		testVector(t, e, v)
+	}
+}
+
+func testVector(t *testing.T, e *Engine, v frames.Vector) {
+	lease := dataplane.Now().Add(longLease)
+	if v.LeaseOver {
+		lease = 0
+	}
+	if err := e.Renew(lease); err != nil {
+		t.Fatal(err)
+	}
+	setFragments(t, e)
+	if v.Fragment != (portrules.FragmentKey{}) {
+		setFragments(t, e, v.Fragment)
+	}
+	if v.Socket != (portrules.Flow{}) {
+		end, ok := connect(t, v.Socket)
+		if !ok {
+			t.Fatalf("%s: cannot connect %v", v.Name, v.Socket)
+		}
+		defer end()
+	}
+
+	d := portrules.Decision{Verdict: v.Verdict, Reason: v.Reason, Rule: v.Rule}
+	before := counters(t, e)
+	if err := e.runTC(v.Frame, v.Verdict); err != nil {
+		t.Errorf("%s: %v", v.Name, err)
+	}
+	want := make(tally)
+	if v.Verdict != portrules.Pass {
+		want.add(v.Policy, d)
+	}
+	if err := want.compare(before, counters(t, e)); err != nil {
+		t.Errorf("%s: tc %v", v.Name, err)
+	}
+	if v.Records {
+		if k := portrules.Parse(v.Frame); !hasFragment(e, k.Fragment.Key) {
+			t.Errorf("%s: fragment not recorded", v.Name)
+		}
+	}
+
+	before = counters(t, e)
+	if err := e.runXDP(v.Frame, d); err != nil {
+		t.Errorf("%s: %v", v.Name, err)
+	}
+	clear(want)
+	if xdpDrops(d) {
+		want.add(v.Policy, d)
+	}
+	if err := want.compare(before, counters(t, e)); err != nil {
+		t.Errorf("%s: XDP %v", v.Name, err)
+	}
+}

@@ -1,0 +1,182 @@
+// Package acceptance tests the whole: real nlbd processes, real kernels' TCP and
+// real servers, in the lab. NLB_SOAK=1 runs the long series.
+package acceptance
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/opennlb/opennlb/lab"
+)
+
+var web = netip.AddrPortFrom(lab.VIP, 80)
+
+// nlbd is the program under test, built once.
+var nlbd string
+
+func TestMain(m *testing.M) {
+	if os.Geteuid() != 0 {
+		fmt.Fprintln(os.Stderr, "acceptance tests need root: network namespaces and eBPF")
+		os.Exit(1)
+	}
+	dir, err := os.MkdirTemp("", "nlb-acceptance-")
+	if err != nil {
+		panic(err)
+	}
+	if nlbd, err = lab.Build(context.Background(), dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// soak reports whether the long series are asked for.
+func soak() bool { return os.Getenv("NLB_SOAK") != "" }
+
+// trials is how often a series is run: few in every test run, many in a soak.
+func trials(few, many int) int {
+	if soak() {
+		return many
+	}
+	return few
+}
+
+// cluster is a lab whose members all run, serve HTTP and have converged.
+type cluster struct {
+	*lab.Lab
+	t   *testing.T
+	ctx context.Context
+}
+
+// start builds a cluster. When the test ends it checks what must always hold: no
+// SYN was accepted twice, no agent panicked, and nothing is left on the machine.
+func start(t *testing.T, options lab.Options) *cluster {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
+	t.Cleanup(cancel)
+	options.Nlbd = nlbd
+	l, err := lab.New(ctx, options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &cluster{l, t, ctx}
+	t.Cleanup(func() {
+		c.checkAlways()
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+		if left := l.Leftovers(); len(left) > 0 {
+			t.Errorf("left behind:\n%s", strings.Join(left, "\n"))
+		}
+	})
+	for _, m := range l.Members {
+		c.ok(m.StartHTTP(80))
+	}
+	c.ok(l.Start())
+	c.converged(len(l.Members))
+	return c
+}
+
+func (c *cluster) ok(err error) {
+	c.t.Helper()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+func (c *cluster) converged(n int) {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(c.ctx, 20*time.Second)
+	defer cancel()
+	_, err := c.WaitConverged(ctx, n)
+	c.ok(err)
+}
+
+// checkAlways is what no test may violate, whatever it did.
+func (c *cluster) checkAlways() {
+	accepted, err := c.Accepted(c.ctx)
+	if err != nil {
+		c.t.Error(err)
+		return
+	}
+	sent, err := c.Switch.SYNs(c.ctx)
+	if err != nil {
+		c.t.Error(err)
+		return
+	}
+	total := uint64(0)
+	for _, n := range accepted {
+		total += n
+	}
+	if total > sent {
+		c.t.Errorf("two members answered: %d SYNs sent, %d accepted: %v", sent, total, accepted)
+	}
+	for _, m := range c.Members {
+		log, err := os.ReadFile(m.LogPath())
+		if err == nil && (strings.Contains(string(log), "panic:") || strings.Contains(string(log), "DATA RACE")) {
+			c.t.Errorf("%s panicked:\n%s", m.Name, m.Log(40))
+		}
+	}
+	if c.t.Failed() {
+		for _, m := range c.Members {
+			c.t.Logf("%s:\n%s", m.Name, m.Log(25))
+		}
+		if dir := os.Getenv("NLB_KEEP_LOGS"); dir != "" {
+			for _, m := range c.Members {
+				log, _ := os.ReadFile(m.LogPath())
+				_ = os.WriteFile(filepath.Join(dir, filepath.Base(m.LogPath())), log, 0o600)
+			}
+		}
+	}
+}
+
+// owners asks once from every address and returns who answered it.
+func (c *cluster) owners(clients []netip.Addr) map[netip.Addr]string {
+	c.t.Helper()
+	owner := make(map[netip.Addr]string, len(clients))
+	for _, src := range clients {
+		ctx, cancel := context.WithTimeout(c.ctx, 2*time.Second)
+		name, err := c.Client.Ask(ctx, src, web)
+		cancel()
+		if err != nil {
+			c.t.Fatalf("%s: %v", src, err)
+		}
+		owner[src] = name
+	}
+	return owner
+}
+
+// lanes groups clients by the member that answers them.
+func lanes(owner map[netip.Addr]string) map[string][]netip.Addr {
+	out := make(map[string][]netip.Addr)
+	for src, name := range owner {
+		out[name] = append(out[name], src)
+	}
+	for _, l := range out {
+		slices.SortFunc(l, netip.Addr.Compare)
+	}
+	return out
+}
+
+// member returns the member of this name.
+func (c *cluster) member(name string) *lab.Member {
+	i := slices.IndexFunc(c.Members, func(m *lab.Member) bool { return m.Name == name })
+	return c.Members[i]
+}
+
+func (c *cluster) sleep(d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-c.ctx.Done():
+		c.t.Fatal(c.ctx.Err())
+	}
+}

@@ -1,0 +1,142 @@
+package lab
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+)
+
+// faults are what is wrong with the switch at the moment, by port.
+type faults struct {
+	loss    map[string]float64 // port -> percent of frames, each way
+	severed map[link]bool      // no frame passes
+	blocked map[link]bool      // no membership message passes
+}
+
+// link is one direction between two ports.
+type link struct{ from, to string }
+
+// membershipPort is the port of nlbd's gossip.
+const membershipPort = 7946
+
+// ruleset is the whole content of chain "faults" in the language of nft(8).
+func (f faults) ruleset() string {
+	var b strings.Builder
+	b.WriteString("flush chain bridge lab faults\n")
+	rule := func(format string, args ...any) {
+		fmt.Fprintf(&b, "add rule bridge lab faults "+format+" drop\n", args...)
+	}
+	for _, l := range sortedLinks(f.severed) {
+		rule("iifname %s oifname %s", l.from, l.to)
+	}
+	for _, l := range sortedLinks(f.blocked) {
+		rule("iifname %s oifname %s meta l4proto { tcp, udp } th dport %d", l.from, l.to, membershipPort)
+		rule("iifname %s oifname %s meta l4proto { tcp, udp } th sport %d", l.from, l.to, membershipPort)
+	}
+	for _, port := range slices.Sorted(maps.Keys(f.loss)) {
+		chance := fmt.Sprintf(" numgen random mod 1000 < %d", int(math.Round(f.loss[port]*10)))
+		if f.loss[port] == 100 {
+			chance = "" // nft refuses a comparison that is always true
+		}
+		rule("iifname %s%s", port, chance)
+		rule("oifname %s%s", port, chance)
+	}
+	return b.String()
+}
+
+func sortedLinks(set map[link]bool) []link {
+	return slices.SortedFunc(maps.Keys(set), func(a, b link) int {
+		return strings.Compare(a.from+" "+a.to, b.from+" "+b.to)
+	})
+}
+
+// SetLoss drops percent (0 to 100, steps of 0.1) of the frames that pass the
+// switch to and from h. At 100 the cable is cut but the carrier stays.
+func (s *Switch) SetLoss(ctx context.Context, h *Host, percent float64) error {
+	if percent < 0 || percent > 100 {
+		return fmt.Errorf("loss of %v percent: use 0 to 100", percent)
+	}
+	return s.change(ctx, func(f *faults) {
+		if percent == 0 {
+			delete(f.loss, h.Port)
+			return
+		}
+		f.loss[h.Port] = percent
+	})
+}
+
+// Sever lets no frame pass from one host to the other; the way back stays open.
+func (s *Switch) Sever(ctx context.Context, from, to *Host) error {
+	return s.change(ctx, func(f *faults) { f.severed[link{from.Port, to.Port}] = true })
+}
+
+// BlockMembership lets no frame of the membership protocol pass from one member to
+// the other; clients' frames and beacons pass.
+func (s *Switch) BlockMembership(ctx context.Context, from, to *Host) error {
+	return s.change(ctx, func(f *faults) { f.blocked[link{from.Port, to.Port}] = true })
+}
+
+// Heal ends all faults but cut cables.
+func (s *Switch) Heal(ctx context.Context) error {
+	return s.change(ctx, func(f *faults) { *f = newFaults() })
+}
+
+func newFaults() faults {
+	return faults{loss: map[string]float64{}, severed: map[link]bool{}, blocked: map[link]bool{}}
+}
+
+// change applies an edited set of faults, all at one instant.
+func (s *Switch) change(ctx context.Context, edit func(*faults)) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	edit(&s.faults)
+	return s.nft(ctx, s.faults.ruleset())
+}
+
+// buildFilter sets up the chains: faults on the way through, SYNs as they come in
+// from the client host.
+func (s *Switch) buildFilter(ctx context.Context) error {
+	s.faults = newFaults()
+	return s.nft(ctx, fmt.Sprintf(`
+table bridge lab {
+	counter syns { }
+	chain faults { type filter hook forward priority 0; }
+	chain count {
+		type filter hook prerouting priority 0;
+		iifname client ip daddr %s tcp flags & (syn|ack) == syn counter name syns
+		iifname client ip6 daddr %s tcp flags & (syn|ack) == syn counter name syns
+	}
+}`, VIP, VIP6))
+}
+
+// SYNs is the number of TCP SYNs to the VIPs, repeated ones included, that came
+// from the client host since the lab was built.
+func (s *Switch) SYNs(ctx context.Context) (uint64, error) {
+	out, err := s.Run(ctx, "nft", "-j", "list", "counter", "bridge", "lab", "syns")
+	if err != nil {
+		return 0, err
+	}
+	var list struct {
+		Nftables []struct {
+			Counter *struct{ Packets uint64 }
+		}
+	}
+	if err := json.Unmarshal([]byte(out), &list); err != nil {
+		return 0, fmt.Errorf("read the SYN counter: %w", err)
+	}
+	for _, item := range list.Nftables {
+		if item.Counter != nil {
+			return item.Counter.Packets, nil
+		}
+	}
+	return 0, fmt.Errorf("read the SYN counter: not in the output of nft")
+}
+
+func (s *Switch) nft(ctx context.Context, script string) error {
+	_, err := s.runInput(ctx, script, "nft", "-f", "-")
+	return err
+}

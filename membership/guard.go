@@ -1,0 +1,204 @@
+package membership
+
+import (
+	"errors"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+)
+
+// guard stands between memberlist and the network. It bounds what comes in,
+// puts a deadline on everything that goes out (memberlist sets none when it
+// sends a user message), and cuts the member off while it is not healthy.
+//
+// A transport is the one place through which all probes and acknowledgements
+// go, over UDP and TCP alike. Cutting in only, say, the acknowledgements would
+// leave an ailing member that hears no answer and accuses all others.
+type guard struct {
+	memberlist.Transport
+	healthy func() bool
+	timeout time.Duration
+	count   *counters
+
+	packets chan *memberlist.Packet
+	streams chan net.Conn
+	stop    chan struct{}
+	stopped chan struct{}
+	once    sync.Once
+
+	mu      sync.Mutex
+	open    map[*guardedConn]struct{}
+	inbound int
+	closed  bool
+}
+
+var (
+	errDeaf     = errors.New("this member is not healthy and keeps silent")
+	errClosed   = errors.New("membership is shut down")
+	errTooLarge = errors.New("peer sent more than the limit")
+)
+
+func newGuard(inner memberlist.Transport, healthy func() bool, timeout time.Duration, count *counters) *guard {
+	g := &guard{
+		Transport: inner,
+		healthy:   healthy,
+		timeout:   timeout,
+		count:     count,
+		packets:   make(chan *memberlist.Packet),
+		streams:   make(chan net.Conn),
+		stop:      make(chan struct{}),
+		stopped:   make(chan struct{}),
+		open:      make(map[*guardedConn]struct{}),
+	}
+	go g.pump()
+	return g
+}
+
+func (g *guard) PacketCh() <-chan *memberlist.Packet { return g.packets }
+func (g *guard) StreamCh() <-chan net.Conn           { return g.streams }
+
+// pump passes on what the network delivers until Shutdown.
+func (g *guard) pump() {
+	defer close(g.stopped)
+	for {
+		select {
+		case p := <-g.Transport.PacketCh():
+			if g.deaf() {
+				continue
+			}
+			select {
+			case g.packets <- p:
+			case <-g.stop:
+				return
+			}
+		case c := <-g.Transport.StreamCh():
+			if g.deaf() {
+				_ = c.Close()
+				continue
+			}
+			conn, err := g.track(c, true)
+			if err != nil {
+				continue
+			}
+			select {
+			case g.streams <- conn:
+			case <-g.stop:
+				_ = conn.Close()
+				return
+			}
+		case <-g.stop:
+			return
+		}
+	}
+}
+
+func (g *guard) deaf() bool {
+	if g.healthy() {
+		return false
+	}
+	g.count.deaf.Add(1)
+	return true
+}
+
+// WriteTo sends a packet; while not healthy it pretends to, as a network
+// that loses it would.
+func (g *guard) WriteTo(b []byte, addr string) (time.Time, error) {
+	if g.deaf() {
+		return time.Now(), nil
+	}
+	return g.Transport.WriteTo(b, addr)
+}
+
+func (g *guard) DialTimeout(addr string, timeout time.Duration) (net.Conn, error) {
+	if g.deaf() {
+		return nil, errDeaf
+	}
+	timeout = min(timeout, g.timeout)
+	deadline := time.Now().Add(timeout)
+	c, err := g.Transport.DialTimeout(addr, timeout)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := g.track(c, false)
+	if err != nil {
+		return nil, err
+	}
+	return conn, conn.SetDeadline(deadline)
+}
+
+// track registers c so that Shutdown can close it.
+func (g *guard) track(c net.Conn, inbound bool) (*guardedConn, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed || (inbound && g.inbound >= maxStreams) {
+		_ = c.Close()
+		if g.closed {
+			return nil, errClosed
+		}
+		g.count.tooManyStreams.Add(1)
+		return nil, errors.New("too many connections")
+	}
+	conn := &guardedConn{Conn: c, guard: g, inbound: inbound}
+	conn.left.Store(maxStreamLen)
+	g.open[conn] = struct{}{}
+	if inbound {
+		g.inbound++
+	}
+	return conn, nil
+}
+
+// Shutdown closes the network and every connection, so that no goroutine of
+// memberlist lingers in one.
+func (g *guard) Shutdown() error {
+	var err error
+	g.once.Do(func() {
+		// The listeners may be waiting to hand something over: pump goes on
+		// taking it until they have ended.
+		err = g.Transport.Shutdown()
+		close(g.stop)
+		<-g.stopped
+
+		g.mu.Lock()
+		g.closed = true
+		open := g.open
+		g.open = make(map[*guardedConn]struct{})
+		g.mu.Unlock()
+		for c := range open {
+			_ = c.Conn.Close()
+		}
+	})
+	return err
+}
+
+// guardedConn is a connection whose peer can send only so much.
+type guardedConn struct {
+	net.Conn
+	guard   *guard
+	inbound bool
+	left    atomic.Int64
+	once    sync.Once
+}
+
+func (c *guardedConn) Read(b []byte) (int, error) {
+	if c.left.Load() <= 0 {
+		return 0, errTooLarge
+	}
+	n, err := c.Conn.Read(b)
+	c.left.Add(-int64(n))
+	return n, err
+}
+
+func (c *guardedConn) Close() error {
+	c.once.Do(func() {
+		c.guard.mu.Lock()
+		defer c.guard.mu.Unlock()
+		delete(c.guard.open, c)
+		if c.inbound {
+			c.guard.inbound--
+		}
+	})
+	return c.Conn.Close()
+}

@@ -1,0 +1,95 @@
+package membership
+
+import (
+	"encoding/binary"
+	"io"
+	"net/netip"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+)
+
+// A host that accepts a connection and then reads nothing, as one that was
+// stopped in the debugger, holds up a sender for the stream timeout only.
+func TestSendToFrozenHost(t *testing.T) {
+	bubble(t, func(t *testing.T, seg *segment) {
+		all := cluster(t, seg, 2)
+		seg.attach(netip.AddrPortFrom(testAddr(2), testPort)) // nobody reads its streams
+		all[0].Send("n02", make([]byte, MaxReliable), true)
+		time.Sleep(DefaultTiming().StreamTimeout + 10*time.Millisecond)
+		if all[0].Stats().SendErrors == 0 {
+			t.Error("still sending")
+		}
+	})
+}
+
+func TestInboundStreamsAreBounded(t *testing.T) {
+	bubble(t, func(t *testing.T, seg *segment) {
+		all := cluster(t, seg, 2)
+		intruder := seg.attach(netip.AddrPortFrom(testAddr(99), testPort))
+		target := netip.AddrPortFrom(testAddr(1), testPort).String()
+		for range maxStreams + 10 {
+			if _, err := intruder.DialTimeout(target, time.Second); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(100 * time.Millisecond)
+		if n := all[0].Stats().TooManyStreams; n < 10 {
+			t.Errorf("%d refused", n)
+		}
+		time.Sleep(DefaultTiming().StreamTimeout) // the intruder's are given up
+		all[1].Send("n01", []byte("x"), true)
+		select {
+		case <-all[0].Messages():
+		case <-time.After(time.Second):
+			t.Error("connections were not given back")
+		}
+	})
+}
+
+func TestInboundBytesAreBounded(t *testing.T) {
+	bubble(t, func(t *testing.T, seg *segment) {
+		m := start(t, seg, testOptions(1))
+		intruder := seg.attach(netip.AddrPortFrom(testAddr(99), testPort))
+		c, err := intruder.DialTimeout(netip.AddrPortFrom(testAddr(1), testPort).String(), time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		hello, _ := memberlist.AddLabelHeaderToPacket([]byte{10}, m.opts.Cluster) // 10 = encrypted
+		hello = binary.BigEndian.AppendUint32(hello, 19<<20)
+		if _, err := c.Write(hello); err != nil {
+			t.Fatal(err)
+		}
+		go io.Copy(io.Discard, c) // the error that memberlist answers
+		sent := 0
+		for sent < 19<<20 {
+			n, err := c.Write(make([]byte, 64<<10))
+			sent += n
+			if err != nil {
+				break
+			}
+		}
+		if sent < maxStreamLen-100<<10 || sent > maxStreamLen+100<<10 {
+			t.Errorf("%d bytes taken, limit %d", sent, maxStreamLen)
+		}
+	})
+}
+
+// Start joins even if the agent's loop, which Healthy watches, is not running yet.
+func TestUnhealthyDuringStart(t *testing.T) {
+	bubble(t, func(t *testing.T, seg *segment) {
+		first := start(t, seg, testOptions(1))
+		var running atomic.Bool
+		o := testOptions(2)
+		o.Healthy = running.Load
+		second := start(t, seg, o)
+		running.Store(true)
+		time.Sleep(time.Second)
+		if !agree([]*Membership{first, second}) {
+			t.Errorf("%v, %v", names(first), names(second))
+		}
+	})
+}
