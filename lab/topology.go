@@ -10,7 +10,10 @@ import (
 	"github.com/opennlb/opennlb/control"
 )
 
-// buildSwitch makes a bridge that snoops multicast and asks for reports itself.
+// buildSwitch makes a bridge that snoops multicast. It must not be a querier: with
+// one on the segment, ten seconds after it began, Linux sends IP packets to a
+// multicast MAC address only where their IP address was joined, and a VIP never is
+// (br_multicast_ipv4_rcv; hardware switches compare MAC addresses).
 func (l *Lab) buildSwitch(ctx context.Context) error {
 	h, err := l.newHost("switch", "")
 	if err != nil {
@@ -25,7 +28,7 @@ func (l *Lab) buildSwitch(ctx context.Context) error {
 	}
 	err = h.ip(ctx, `
 link set lo up
-link add br0 type bridge stp_state 0 forward_delay 0 mcast_snooping 1 mcast_querier 1
+link add br0 type bridge stp_state 0 forward_delay 0 mcast_snooping 1 mcast_querier 0
 link set br0 up`)
 	if err != nil {
 		return err
@@ -88,7 +91,26 @@ func (l *Lab) buildMember(ctx context.Context, i int) error {
 addr add %s/24 dev eth0
 addr add %s/64 dev eth0
 route add 10.77.0.0/16 via %s
-route add fd77::/48 via %s`, m.Addr, m.Addr6, gateway, gateway6))
+route add fd77::/48 via %s`, m.Addr, m.Addr6, gateway, gateway6)+l.neighbours(i))
+}
+
+// manyMembers is where the neighbours that members have in one another, by IPv4
+// alone, come near the kernel's limit of 1024 for all namespaces together.
+const manyMembers = 16
+
+// neighbours are permanent entries, which do not count, for all members but i, if
+// there are many.
+func (l *Lab) neighbours(i int) string {
+	if l.options.Members <= manyMembers {
+		return ""
+	}
+	var script strings.Builder
+	for k := range l.options.Members {
+		if k != i {
+			fmt.Fprintf(&script, "\nneigh add %s lladdr %s dev eth0 nud permanent", memberAddr(k), nicMAC(k))
+		}
+	}
+	return script.String()
 }
 
 // cable joins eth0 of h to its port of the switch and brings both up.

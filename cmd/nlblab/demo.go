@@ -84,7 +84,7 @@ func runDemo(ctx context.Context, p *printer, options lab.Options) error {
 func (d *demo) aborted(err error) error {
 	var said strings.Builder
 	if !errors.Is(err, context.Canceled) {
-		for _, m := range d.lab.Members {
+		for _, m := range d.lab.Members[:min(4, len(d.lab.Members))] {
 			if m.Process() != nil {
 				fmt.Fprintf(&said, "\n%s wrote last:\n%s", m.Name, m.Log(8))
 			}

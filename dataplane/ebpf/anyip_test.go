@@ -75,14 +75,3 @@ func connect(t testing.TB, flow portrules.Flow) (end func(), ok bool) {
 	}
 	return end, true
 }
-
-// listen keeps a listener on a port of all addresses: it must never pass for a
-// connection.
-func listen(t testing.TB, port uint16) {
-	t.Helper()
-	l, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.IPv6Unspecified(), port)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-}

@@ -17,9 +17,10 @@ import (
 // The test binary run with these in its environment is an agent that serves until
 // it is killed.
 const (
-	childMember = "NLB_TEST_MEMBER"
-	childKind   = "NLB_TEST_KIND"
-	childClsact = "NLB_TEST_CLSACT"
+	childCluster = "NLB_TEST_CLUSTER"
+	childMember  = "NLB_TEST_MEMBER"
+	childKind    = "NLB_TEST_KIND"
+	childClsact  = "NLB_TEST_CLSACT"
 )
 
 // childLease is all that a child ever grants itself.
@@ -30,7 +31,7 @@ const childLease = 300 * time.Millisecond
 func startChild(t *testing.T, kind string, opts options) (kill func()) {
 	t.Helper()
 	cmd := exec.Command("/proc/self/exe")
-	cmd.Env = append(os.Environ(), childMember+"="+t.Name(), childKind+"="+kind)
+	cmd.Env = append(os.Environ(), childCluster+"="+testCluster, childMember+"="+t.Name(), childKind+"="+kind)
 	if opts.clsact {
 		cmd.Env = append(cmd.Env, childClsact+"=1")
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -17,12 +18,12 @@ import (
 // Engine is the decision in the kernel, on one interface. Its methods may be
 // called from any goroutine.
 type Engine struct {
-	log     *slog.Logger
-	pins    pins
-	device  device
-	kind    string
-	tick    time.Duration
-	release []func() error // the undos of what Open did, in that order
+	log    *slog.Logger
+	pins   pins
+	device device
+	kind   string
+	tick   time.Duration
+	undos  []undo // of what Open did, in that order
 
 	mu        sync.Mutex // guards what follows
 	objects   *objects
@@ -61,7 +62,7 @@ func (e *Engine) Install(p *portrules.Policy) error {
 		return err
 	}
 	e.control.activate(idle)
-	e.installed = append([]portrules.Rule(nil), p.Rules...)
+	e.installed = slices.Clone(p.Rules)
 	e.ready = true
 	return nil
 }
@@ -107,20 +108,33 @@ func (e *Engine) Close() error {
 	}
 	e.closed = true
 	e.control.setLease(0)
-	return e.undo()
+	return e.release()
 }
 
-// undo releases what has been acquired, last first.
-func (e *Engine) undo() error {
+// undo is how to release something that Open acquired.
+type undo struct {
+	run    func() error
+	shared bool // outlives the process: programs on hooks, pins
+}
+
+func (e *Engine) onClose(run func() error)  { e.undos = append(e.undos, undo{run, false}) }
+func (e *Engine) onDetach(run func() error) { e.undos = append(e.undos, undo{run, true}) }
+
+// release runs the undos, last first.
+func (e *Engine) release() error {
 	var errs []error
-	for i := len(e.release) - 1; i >= 0; i-- {
-		errs = append(errs, e.release[i]())
+	for _, u := range slices.Backward(e.undos) {
+		errs = append(errs, u.run())
 	}
-	e.release = nil
+	e.undos = nil
 	return errors.Join(errs...)
 }
 
-func (e *Engine) onClose(undo func() error) { e.release = append(e.release, undo) }
+// leave releases what belongs to this process only: the programs stay, silent.
+func (e *Engine) leave() error {
+	e.undos = slices.DeleteFunc(e.undos, func(u undo) bool { return u.shared })
+	return e.release()
+}
 
 // objects are the programs and maps of one engine in the kernel.
 type objects struct {

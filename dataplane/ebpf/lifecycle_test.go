@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/link"
 	"github.com/vishvananda/netlink"
 
@@ -120,6 +122,62 @@ func TestTakeoverOfGoneInterface(t *testing.T) {
 				t.Error("does not answer")
 			}
 		})
+	}
+}
+
+// Pins that belong to an interface of the same name and number in another network
+// namespace are not mistaken for this one's.
+func TestTakeoverInOtherNamespace(t *testing.T) {
+	for _, k := range kinds {
+		t.Run(k.name, func(t *testing.T) {
+			enterNamespace(t)
+			startChild(t, k.kind, k.opts)()
+			enterNamespace(t)
+			w := newWire(t)
+			serve(t, openEngine(t, k.kind, k.opts), frames.Policy(own))
+			if !w.answers() {
+				t.Error("does not answer")
+			}
+		})
+	}
+}
+
+// A successor that cannot start leaves the VIP filtered, and the way free for the
+// next one.
+func TestFailedTakeover(t *testing.T) {
+	enterNamespace(t)
+	w := newWire(t)
+	startChild(t, "tc", options{})()
+	untilSilent(t, w)
+	dev, err := findDevice(testInterface)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.XDP, Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, xdpPass), asm.Return()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	l, err := link.AttachXDP(link.XDPOptions{Program: other, Interface: dev.index})
+	if err != nil {
+		t.Fatal(err)
+	}
+	end := w.background()
+	for range 2 {
+		if _, err := Open(testSetup(t, "xdp"), slog.Default()); err == nil || !strings.Contains(err.Error(), "another XDP program") {
+			t.Errorf("open besides another XDP program: %v", err)
+		}
+	}
+	if w.answers() {
+		t.Error("answers")
+	}
+	if sent, arrived := end(); arrived != 0 || sent == 0 {
+		t.Errorf("%d of %d frames to the VIP reached the kernel", arrived, sent)
+	}
+	l.Close()
+	serve(t, openEngine(t, "xdp", options{}), frames.Policy(own))
+	if !w.answers() {
+		t.Error("does not answer")
 	}
 }
 

@@ -19,7 +19,7 @@ type options struct {
 // Open attaches an engine to an interface of the calling thread's network
 // namespace. It takes over from a dead predecessor, whose policy it keeps, silent,
 // until the first Install: at no instant does VIP traffic reach the kernel
-// unfiltered. If Open goes wrong then, the predecessor's pins stay.
+// unfiltered. If Open goes wrong then, the programs stay, and silent.
 //
 // Setup.Kind "xdp" insists on native XDP; "auto" does without where there is none,
 // and logs why.
@@ -33,10 +33,10 @@ func open(setup dataplane.Setup, log *slog.Logger, opts options) (*Engine, error
 	if err == nil {
 		return e, nil
 	}
-	if takeover { // stay closed rather than open
-		e.release = nil
+	if takeover { // better nobody answers than everybody
+		return nil, hint(errors.Join(err, e.leave()))
 	}
-	return nil, hint(errors.Join(err, e.undo()))
+	return nil, hint(errors.Join(err, e.release()))
 }
 
 func (e *Engine) open(setup dataplane.Setup, opts options) (takeover bool, err error) {
@@ -60,7 +60,7 @@ func (e *Engine) open(setup dataplane.Setup, opts options) (takeover bool, err e
 		return false, err
 	}
 	e.onClose(lock.Close)
-	e.onClose(e.pins.removeMaps)
+	e.onDetach(e.pins.removeMaps)
 
 	old, err := e.pins.silence()
 	if err != nil {

@@ -1,6 +1,7 @@
 package ebpf
 
 import (
+	"bytes"
 	"math/rand/v2"
 	"testing"
 
@@ -30,6 +31,9 @@ func TestRandom(t *testing.T) {
 		for range perPolicy {
 			if frame := frames.Random(rng, p); testable(frame) {
 				batch = append(batch, frame)
+				if later, ok := followUp(frame); ok {
+					batch = append(batch, later)
+				}
 			}
 		}
 		c := comparison{e: e, policy: p, fragments: make(map[portrules.FragmentKey]bool), reasons: reasons}
@@ -130,4 +134,15 @@ func (c *comparison) run(t *testing.T, batch [][]byte) {
 			t.Errorf("fragment %v not recorded", k)
 		}
 	}
+}
+
+// followUp returns a later fragment of the datagram that an IPv4 frame starts.
+func followUp(frame []byte) (later []byte, ok bool) {
+	pkt := portrules.Parse(frame)
+	if !pkt.Fragment.First || !pkt.Dst.Is4() {
+		return nil, false
+	}
+	later = bytes.Clone(frame)
+	later[20], later[21] = 0, 9
+	return later, true
 }

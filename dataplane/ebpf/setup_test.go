@@ -1,6 +1,8 @@
 package ebpf
 
 import (
+	"cmp"
+	"fmt"
 	"log/slog"
 	"net"
 	"os"
@@ -18,10 +20,12 @@ import (
 const (
 	testInterface = "nlbt0" // its peer is nlbt1
 	testPeer      = "nlbt1"
-	testCluster   = "nlb.test"
 )
 
 var (
+	// testCluster names the pins of this run: the tests may run twice at a time.
+	testCluster = cmp.Or(os.Getenv(childCluster), fmt.Sprintf("nlb.test-%d", os.Getpid()))
+
 	testSourceMAC = net.HardwareAddr{0x02, 0x01, 192, 0, 2, 10}
 	own           = map[int]portrules.Flags{
 		frames.DefaultTable: portrules.Own, frames.WebTable: portrules.Own,

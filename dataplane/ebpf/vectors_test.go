@@ -1,6 +1,7 @@
 package ebpf
 
 import (
+	"net"
 	"testing"
 
 	"github.com/opennlb/opennlb/dataplane"
@@ -38,13 +39,7 @@ func testVector(t *testing.T, e *Engine, v frames.Vector) {
 	if v.Fragment != (portrules.FragmentKey{}) {
 		setFragments(t, e, v.Fragment)
 	}
-	if v.Socket != (portrules.Flow{}) {
-		end, ok := connect(t, v.Socket)
-		if !ok {
-			t.Fatalf("%s: cannot connect %v", v.Name, v.Socket)
-		}
-		defer end()
-	}
+	defer provideSocket(t, v)()
 
 	d := portrules.Decision{Verdict: v.Verdict, Reason: v.Reason, Rule: v.Rule}
 	before := counters(t, e)
@@ -75,4 +70,25 @@ func testVector(t *testing.T, e *Engine, v frames.Vector) {
 	if err := want.compare(before, counters(t, e)); err != nil {
 		t.Errorf("%s: XDP %v", v.Name, err)
 	}
+}
+
+// provideSocket makes the socket of a vector, or where it must not find one, a
+// listener that must not pass for one.
+func provideSocket(t *testing.T, v frames.Vector) (end func()) {
+	if v.Socket != (portrules.Flow{}) {
+		end, ok := connect(t, v.Socket)
+		if !ok {
+			t.Fatalf("%s: cannot connect %v", v.Name, v.Socket)
+		}
+		return end
+	}
+	pkt := portrules.Parse(v.Frame)
+	if pkt.Protocol != portrules.ProtoTCP || pkt.Malformed || pkt.Fragment.Later {
+		return func() {}
+	}
+	l, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(pkt.Flow().Dst))
+	if err != nil {
+		t.Fatalf("%s: %v", v.Name, err)
+	}
+	return func() { l.Close() }
 }

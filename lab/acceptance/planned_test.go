@@ -1,0 +1,231 @@
+package acceptance
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/opennlb/opennlb/control"
+	"github.com/opennlb/opennlb/lab"
+)
+
+var echo = netip.AddrPortFrom(lab.VIP, 7)
+
+// TestPlannedChangesKeepConnections holds connections over joins, drains and a
+// member's orderly leave, and asks with new ones meanwhile.
+func TestPlannedChangesKeepConnections(t *testing.T) {
+	c := start(t, lab.Options{Clients: 300})
+	for _, m := range c.Members {
+		c.ok(m.StartEcho(7))
+	}
+	leaver := c.Members[2]
+	c.ok(leaver.Stop()) // so that a join is the first thing that happens to the sessions
+	c.converged(2)
+	sessions := c.hold(c.Client.Addrs[:100])
+	probe := c.Client.StartProbe(lab.ProbeOptions{Target: web, Lanes: map[string][]netip.Addr{"all": c.Client.Addrs[100:]}, Timeout: 1500 * time.Millisecond})
+
+	c.ok(leaver.Start())
+	c.converged(3)
+	c.sleep(500 * time.Millisecond)
+	drained := c.Members[1]
+	c.act(c.Members[0], control.StateRequest{Action: control.Drain, Members: []string{drained.Name}})
+	c.waitState(drained.Name, "draining")
+	c.sleep(2 * time.Second)
+	c.waitState(drained.Name, "draining") // as long as it has sessions
+	held := sessions.endAt(drained.Name)
+	t.Logf("%s drained %d of %d sessions", drained.Name, held, len(sessions.list))
+	if held == 0 {
+		t.Fatal("the drained member had no session: nothing was shown")
+	}
+	c.waitState(drained.Name, "stopped")
+	c.act(c.Members[2], control.StateRequest{Action: control.Start, Members: []string{drained.Name}})
+	c.waitState(drained.Name, "started")
+	c.converged(3)
+	c.sleep(300 * time.Millisecond)
+
+	r := probe.Stop()["all"]
+	t.Logf("%d new connections meanwhile, %d failed, longest silence %s", len(r.Attempts), r.Failed(), r.Silence)
+	if r.Failed() > 0 {
+		t.Errorf("%d new connections failed during planned changes", r.Failed())
+	}
+	sessions.stop()
+}
+
+// TestDrainTimeout closes what is left when the time is over.
+func TestDrainTimeout(t *testing.T) {
+	c := start(t, lab.Options{Members: 2, Clients: 40})
+	for _, m := range c.Members {
+		c.ok(m.StartEcho(7))
+	}
+	sessions := c.hold(c.Client.Addrs)
+	m := c.Members[1]
+	if sessions.at(m.Name) == 0 {
+		t.Fatalf("no session at %s", m.Name)
+	}
+	sessions.mayBreak(m.Name)
+	c.act(m, control.StateRequest{Action: control.Drain, Timeout: control.Duration(3 * time.Second)})
+	began := time.Now()
+	c.waitState(m.Name, "stopped")
+	if took := time.Since(began); took < 2500*time.Millisecond {
+		t.Errorf("stopped after %s although sessions were left", took)
+	}
+	sessions.stop()
+}
+
+// TestOrderlyLeave restarts members one after the other under load.
+func TestOrderlyLeave(t *testing.T) {
+	c := start(t, lab.Options{Clients: 200})
+	probe := c.Client.StartProbe(lab.ProbeOptions{Target: web, Lanes: map[string][]netip.Addr{"all": c.Client.Addrs}, Timeout: 1500 * time.Millisecond})
+	for _, m := range c.Members {
+		began := time.Now()
+		c.ok(m.Stop())
+		t.Logf("%s left in %s", m.Name, time.Since(began))
+		c.converged(2)
+		c.ok(m.Start())
+		c.converged(3)
+	}
+	c.sleep(200 * time.Millisecond)
+	r := probe.Stop()["all"]
+	t.Logf("%d connections, %d failed, longest silence %s", len(r.Attempts), r.Failed(), r.Silence)
+	if r.Failed() > 0 {
+		t.Errorf("%d connections failed while members left and came back in order", r.Failed())
+	}
+}
+
+// act asks through one member and expects success.
+func (c *cluster) act(via *lab.Member, r control.StateRequest) {
+	c.t.Helper()
+	results, err := via.Control().SetState(c.ctx, r)
+	c.ok(err)
+	for _, r := range results {
+		if !r.OK {
+			c.t.Fatalf("%s: %s", r.Member, r.Error)
+		}
+	}
+}
+
+func (c *cluster) waitState(name, state string) {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(c.ctx, 15*time.Second)
+	defer cancel()
+	_, err := c.WaitStatus(ctx, name+" is "+state, func(s control.Status) bool {
+		for _, m := range s.Members {
+			if m.Name == name {
+				return m.State == state
+			}
+		}
+		return false
+	})
+	c.ok(err)
+}
+
+// sessions are connections that echo a line every 50 ms.
+type sessions struct {
+	c    *cluster
+	list []*session
+	done sync.WaitGroup
+}
+
+type session struct {
+	conn   net.Conn
+	member string // who answered first
+	end    chan struct{}
+	once   sync.Once
+	breaks atomic.Bool // may break
+}
+
+func (c *cluster) hold(clients []netip.Addr) *sessions {
+	c.t.Helper()
+	s := &sessions{c: c}
+	for _, src := range clients {
+		conn, err := c.Client.DialFrom(c.ctx, src, echo)
+		c.ok(err)
+		one := &session{conn: conn, end: make(chan struct{})}
+		reader := bufio.NewReader(conn)
+		one.member, err = one.ask(reader, "first")
+		c.ok(err)
+		s.list = append(s.list, one)
+		s.done.Go(func() { s.keep(one, reader) })
+	}
+	c.t.Cleanup(s.stop)
+	return s
+}
+
+func (s *session) ask(reader *bufio.Reader, line string) (member string, err error) {
+	if _, err := fmt.Fprintln(s.conn, line); err != nil {
+		return "", err
+	}
+	_ = s.conn.SetReadDeadline(time.Now().Add(time.Second))
+	answer, err := reader.ReadString('\n')
+	if err != nil {
+		return "", err
+	}
+	member, _, _ = strings.Cut(answer, " ")
+	return strings.TrimSuffix(member, ":"), nil
+}
+
+func (s *sessions) keep(one *session, reader *bufio.Reader) {
+	defer one.conn.Close()
+	for i := 0; ; i++ {
+		select {
+		case <-one.end:
+			return
+		case <-time.After(50 * time.Millisecond):
+		}
+		member, err := one.ask(reader, fmt.Sprint(i))
+		if one.breaks.Load() {
+			if err != nil {
+				return
+			}
+			continue
+		}
+		if err != nil || member != one.member {
+			s.c.t.Errorf("session of %s with %s: answer from %q, %v", one.conn.LocalAddr(), one.member, member, err)
+			return
+		}
+	}
+}
+
+func (s *sessions) at(member string) (n int) {
+	for _, one := range s.list {
+		if one.member == member {
+			n++
+		}
+	}
+	return n
+}
+
+// mayBreak says that the sessions with a member need not last. Call it before what breaks them.
+func (s *sessions) mayBreak(member string) {
+	for _, one := range s.list {
+		if one.member == member {
+			one.breaks.Store(true)
+		}
+	}
+}
+
+// endAt closes the sessions with a member and returns how many there were.
+func (s *sessions) endAt(member string) (n int) {
+	for _, one := range s.list {
+		if one.member == member {
+			one.once.Do(func() { close(one.end) })
+			n++
+		}
+	}
+	return n
+}
+
+// stop ends all sessions and waits for them.
+func (s *sessions) stop() {
+	for _, one := range s.list {
+		one.once.Do(func() { close(one.end) })
+	}
+	s.done.Wait()
+}
