@@ -50,7 +50,7 @@ func TestNamespaceDo(t *testing.T) {
 		t.Errorf("links %v, %v; want lo only", links, err)
 	}
 	boom := errors.New("boom")
-	if err := n.Do(func() error { return boom }); err != boom {
+	if err := n.Do(func() error { return boom }); !errors.Is(err, boom) {
 		t.Errorf("error %v, want boom", err)
 	}
 	before, err := os.ReadFile("/proc/sys/net/ipv4/ip_forward")

@@ -46,8 +46,10 @@ func (c *Client) StartProbe(options ProbeOptions) *Probe {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	p := &Probe{options: options, start: time.Now(), cancel: cancel, lanes: map[string][]Attempt{}}
+	for name := range options.Lanes {
+		p.lanes[name] = nil // a report even of an empty lane
+	}
 	for name, from := range options.Lanes {
-		p.lanes[name] = nil
 		if len(from) > 0 {
 			p.tasks.Go(func() { p.drive(ctx, c, name, from) })
 		}

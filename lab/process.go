@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -23,6 +24,7 @@ type Process struct {
 	cmd  *exec.Cmd
 	done chan struct{}
 	err  error
+	told atomic.Bool // to end, by a signal of ours
 }
 
 // start runs a long-lived child that writes to out, which it closes. With family the
@@ -34,8 +36,9 @@ func (h *Host) start(out *os.File, family bool, name string, args ...string) (*P
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.Env = append(os.Environ(), mark+"="+h.lab)
 	// The death signal belongs to the parent thread, not the parent process: the
-	// namespace's thread lives as long as the namespace.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	// namespace's thread lives as long as the namespace. In a process group of its
+	// own the child does not get the terminal's Ctrl-C.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	if family {
 		cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWPID
 	}
@@ -66,8 +69,14 @@ func (p *Process) Running() bool {
 	}
 }
 
+// Crashed reports whether the child has ended without having been told to.
+func (p *Process) Crashed() bool { return !p.Running() && !p.told.Load() }
+
 // Signal sends s; a child that has ended already is no error.
 func (p *Process) Signal(s os.Signal) error {
+	if s == syscall.SIGKILL || s == syscall.SIGTERM || s == syscall.SIGINT {
+		p.told.Store(true)
+	}
 	if err := p.cmd.Process.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return fmt.Errorf("signal %s: %w", p.Name, err)
 	}

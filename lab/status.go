@@ -36,6 +36,9 @@ func (l *Lab) WaitStatus(ctx context.Context, task string, ok func(control.Statu
 		if complaint == "" {
 			return status, nil
 		}
+		if name := l.crashed(); name != "" {
+			return control.Status{}, fmt.Errorf("%s: nlbd on %s ended by itself:\n%s", task, name, complaint)
+		}
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
@@ -79,6 +82,16 @@ func (l *Lab) agreed(ctx context.Context, ok func(control.Status) bool) (first c
 		return first, ""
 	}
 	return first, said.String()
+}
+
+// crashed names a member whose nlbd nobody has ended; waiting would be in vain.
+func (l *Lab) crashed() string {
+	for _, m := range l.Members {
+		if p := m.Process(); p != nil && p.Crashed() {
+			return m.Name
+		}
+	}
+	return ""
 }
 
 func alive(s control.Status) int {

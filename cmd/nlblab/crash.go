@@ -10,8 +10,9 @@ import (
 )
 
 const (
-	probed = 20                     // clients of each member that the prober uses
-	calm   = 300 * time.Millisecond // probing before the crash and after it
+	probedMembers = 4                      // whose clients the prober uses
+	probed        = 20                     // clients of each
+	calm          = 300 * time.Millisecond // probing before the crash and after it
 )
 
 // crash kills the nlbd of the first member, which is the default host and coordinates.
@@ -72,7 +73,7 @@ func (d *demo) powerFailure(ctx context.Context) error {
 // outage lets a member fail while clients keep connecting, and waits until the
 // others serve its clients.
 func (d *demo) outage(ctx context.Context, victim *lab.Member, fail func() error) error {
-	probe := d.lab.Client.StartProbe(lab.ProbeOptions{Target: web, Lanes: d.lanes()})
+	probe := d.lab.Client.StartProbe(lab.ProbeOptions{Target: web, Lanes: d.lanes(victim)})
 	defer probe.Stop()
 	if err := wait(ctx, calm); err != nil {
 		return err
@@ -108,12 +109,19 @@ func (d *demo) outage(ctx context.Context, victim *lab.Member, fail func() error
 	return nil
 }
 
-// lanes groups some clients by the member that answers them.
-func (d *demo) lanes() map[string][]netip.Addr {
+// lanes groups some clients by the member that answers them: the victim's, and those
+// of a few others, so that probing does not tire the machine of a large cluster.
+func (d *demo) lanes(victim *lab.Member) map[string][]netip.Addr {
 	lanes := map[string][]netip.Addr{}
-	for _, m := range d.lab.Members {
+	add := func(m *lab.Member) {
 		clients := d.clientsOf(m.Name)
 		lanes[m.Name] = clients[:min(probed, len(clients))]
+	}
+	add(victim)
+	for _, m := range d.lab.Members {
+		if len(lanes) < probedMembers {
+			add(m)
+		}
 	}
 	return lanes
 }
@@ -121,7 +129,10 @@ func (d *demo) lanes() map[string][]netip.Addr {
 func silences(members []*lab.Member, reports map[string]lab.LaneReport) [][]string {
 	rows := [][]string{{"CLIENTS OF", "CONNECTIONS", "FAILED", "LONGEST SILENCE"}}
 	for _, m := range members {
-		r := reports[m.Name]
+		r, ok := reports[m.Name]
+		if !ok {
+			continue
+		}
 		rows = append(rows, []string{m.Name, fmt.Sprint(len(r.Attempts)), fmt.Sprint(r.Failed()), ms(r.Silence)})
 	}
 	return rows

@@ -60,7 +60,7 @@ func (e *Engine) attachTC(opts options) error {
 		words.Clsact = clsactFound
 	}
 	e.onDetach(func() error { return filters.release(words.Clsact) })
-	for _, h := range []hook{tcOut, tcIn} {
+	for _, h := range tcHooks {
 		if err := filters.attach(h, e.objects.collection.Programs[h.name]); err != nil {
 			return err
 		}
@@ -69,7 +69,7 @@ func (e *Engine) attachTC(opts options) error {
 }
 
 func (e *Engine) attachLinks() error {
-	for _, h := range []hook{tcOut, tcIn} {
+	for _, h := range tcHooks {
 		l, err := e.pins.attach(h, e.device, e.objects.collection.Programs[h.name])
 		if err != nil {
 			return err

@@ -21,10 +21,10 @@ var (
 	tcIn  = hook{"nlb_tc_in", ebpf.AttachTCXIngress}
 	xdp   = hook{"nlb_xdp", ebpf.AttachXDP}
 
-	// hooks in the order of attaching; detaching goes backwards. The sender's side
-	// comes first, so that no reply is ever sent under the cluster MAC, then tc,
-	// which alone suffices, so that XDP may come and go in front of it.
-	hooks = []hook{tcOut, tcIn, xdp}
+	// tcHooks in the order of attaching: the sender's side first, so that no reply is
+	// ever sent under the cluster MAC. XDP follows: tc alone suffices, so that XDP
+	// may come and go in front of it. Detaching goes backwards.
+	tcHooks = []hook{tcOut, tcIn}
 )
 
 // attach puts a program on a hook. A link that a dead predecessor left pinned is

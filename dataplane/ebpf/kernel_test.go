@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"maps"
-	"net/netip"
 	"testing"
 
 	"github.com/cilium/ebpf"
@@ -17,7 +16,7 @@ import (
 // Return values of the programs (linux/pkt_cls.h, linux/bpf.h).
 const (
 	tcNext  = ^uint32(0) // TC_ACT_UNSPEC: nobody objects
-	tcShot  = 2
+	tcShot  = uint32(2)
 	xdpDrop = 1
 	xdpPass = 2
 )
@@ -82,7 +81,7 @@ func (e *Engine) runTC(frame []byte, want portrules.Verdict) error {
 	if err != nil {
 		return err
 	}
-	wantCode, wantOut := uint32(tcNext), frame
+	wantCode, wantOut := tcNext, frame
 	switch want {
 	case portrules.Drop:
 		wantCode = tcShot
@@ -123,8 +122,7 @@ func (e *Engine) run(program string, frame []byte) (uint32, []byte, error) {
 }
 
 func kernelFragment(k portrules.FragmentKey) nlbFragment {
-	addr := func(a netip.Addr) nlbAddr { return vipAddr(a) }
-	return nlbFragment{Src: addr(k.Src), Dst: addr(k.Dst), Id: k.ID, Protocol: uint32(k.Protocol)}
+	return nlbFragment{Src: vipAddr(k.Src), Dst: vipAddr(k.Dst), Id: k.ID, Protocol: uint32(k.Protocol)}
 }
 
 // setFragments makes these the only entries of the fragment table.
