@@ -17,14 +17,17 @@ build: ## build bin/nlbd, bin/nlbctl and bin/nlblab (needs Go only)
 
 .PHONY: demo
 demo: build ## the whole thing on one machine; ARGS="--mode igmp"
+	@$(SUDO) scripts/install-deps demo
 	$(SUDO) bin/nlblab demo $(ARGS)
 
 .PHONY: test
 test: ## run all tests, as root; a skipped test is a failure
+	@$(SUDO) scripts/install-deps
 	scripts/test
 
 .PHONY: soak
 soak: ## run all tests with the long acceptance series
+	@$(SUDO) scripts/install-deps
 	NLB_SOAK=1 scripts/test
 
 .PHONY: check
@@ -38,6 +41,7 @@ format:
 .PHONY: vet
 vet:
 	go vet ./...
+	go vet -tags sim ./converge
 
 .PHONY: lint
 lint: ## run golangci-lint, as configured in .golangci.yml
@@ -69,7 +73,7 @@ fuzz: ## run every fuzz target for FUZZTIME (default 30s)
 
 .PHONY: sim
 sim: ## simulate N random schedules of the agreement protocol (default 10000)
-	go test ./converge -run='^TestSimulation$$' -count=1 -timeout=0 -v -sim.n=$(N)
+	go test -tags sim ./converge -run='^TestSimulation$$' -count=1 -timeout=0 -v -sim.n=$(N)
 
 .PHONY: clean
 clean: ## remove what was built

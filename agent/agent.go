@@ -47,6 +47,9 @@ func Run(ctx context.Context, cfg *config.Config, opt Options) (err error) {
 	defer func() { err = errors.Join(err, undo.run()) }()
 	log := opt.Log
 
+	if err := checkCapabilities(); err != nil {
+		return err
+	}
 	key, err := cfg.ReadKey()
 	if err != nil {
 		return err
@@ -68,10 +71,11 @@ func Run(ctx context.Context, cfg *config.Config, opt Options) (err error) {
 	undo.add("close control socket", closer(socket))
 	var page net.Listener
 	if cfg.Control.HTTP != "" {
-		if page, err = net.Listen("tcp", cfg.Control.HTTP); err != nil {
-			return fmt.Errorf("listen for control.http: %w: choose another address, or \"\" to turn it off", err)
+		if page, err = net.Listen("tcp", cfg.Control.HTTP); err != nil { // not worth losing a member for
+			log.Warn("no status page and no metrics: choose another control.http, or \"\" to turn it off", "error", err)
+		} else {
+			undo.add("close status page", closer(page))
 		}
-		undo.add("close status page", closer(page))
 	}
 
 	iface, err := l2.OpenInterface(cfg.Member.Interface)
@@ -92,7 +96,7 @@ func Run(ctx context.Context, cfg *config.Config, opt Options) (err error) {
 
 	engine, err := ebpf.Open(dataplane.Setup{
 		Cluster: cfg.Cluster.Name, Member: cfg.Member.Name, Interface: cfg.Member.Interface, Kind: cfg.Dataplane,
-		SourceMAC: id.sourceMAC, ClusterMAC: id.clusterMAC,
+		SourceMAC: id.sourceMAC, ClusterMAC: id.clusterMAC, Priority: cfg.Member.Priority, BeaconKey: id.beaconKey,
 	}, log)
 	if err != nil {
 		return err
@@ -112,7 +116,11 @@ func Run(ctx context.Context, cfg *config.Config, opt Options) (err error) {
 		undo.add("remove VIP", func() error { return iface.RemoveVIP(vip) })
 	}
 
-	l := newLoop(cfg, id, opt)
+	seen, err := loadEpoch(cfg.StateDir)
+	if err != nil {
+		log.Warn("forget the last epoch", "error", err)
+	}
+	l := newLoop(cfg, id, seen, opt)
 	l.engine, l.ifindex = engine, iface.Index
 	responder, err := l2.OpenResponder(iface, l2.ResponderConfig{
 		VIPs: cfg.Cluster.VIPs, ClusterMAC: id.clusterMAC, SourceMAC: id.sourceMAC, OnConflict: l.onConflict,
@@ -122,6 +130,10 @@ func Run(ctx context.Context, cfg *config.Config, opt Options) (err error) {
 	}
 	undo.add("close responder", responder.Close)
 	l.responder = responder
+	if l.beacons, err = l2.OpenBeacon(iface, id.sourceMAC, id.clusterMAC); err != nil {
+		return err
+	}
+	undo.add("close beacon socket", l.beacons.Close)
 	var reporter *l2.Reporter
 	if cfg.Cluster.Mode == config.IGMP {
 		group := l2.IGMPGroup(l2.ClusterAddr(cfg.Cluster.VIPs))
@@ -130,7 +142,10 @@ func Run(ctx context.Context, cfg *config.Config, opt Options) (err error) {
 		}
 		undo.add("close IGMP reporter", reporter.Close)
 	}
-	links, err := l2.Watch(ctx, cfg.Member.Interface)
+	// The tasks outlive ctx until the loop has handed over what this member owns.
+	tasks, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	links, err := l2.Watch(tasks, cfg.Member.Interface)
 	if err != nil {
 		return err
 	}
@@ -140,15 +155,12 @@ func Run(ctx context.Context, cfg *config.Config, opt Options) (err error) {
 		Key: key, Timing: timing, Log: log, Healthy: l.healthy,
 	})
 	if err != nil {
-		return err
+		return refusal(err)
 	}
 	undo.add("leave membership", func() error { return l.membership.Leave(500 * time.Millisecond) })
 	log.Info("member is up", "cluster", cfg.Cluster.Name, "member", cfg.Member.Name, "priority", cfg.Member.Priority,
 		"address", cfg.Member.Address, "cluster_mac", id.clusterMAC.String(), "dataplane", engine.Kind())
 
-	// The tasks outlive ctx until the loop has handed over what this member owns.
-	tasks, stop := context.WithCancel(context.WithoutCancel(ctx))
-	defer stop()
 	group, tasks := errgroup.WithContext(tasks)
 	group.Go(func() error { defer stop(); return l.run(ctx, tasks, links, reporter) })
 	group.Go(func() error { return responder.Run(tasks) })
@@ -160,6 +172,21 @@ func Run(ctx context.Context, cfg *config.Config, opt Options) (err error) {
 		group.Go(func() error { return reporter.Run(tasks) })
 	}
 	return group.Wait()
+}
+
+// refusal picks one of joined errors where other members refuse this one, since all
+// of them give the same reason.
+func refusal(err error) error {
+	var joined interface{ Unwrap() []error }
+	if !errors.As(err, &joined) {
+		return err
+	}
+	for _, e := range joined.Unwrap() {
+		if errors.Is(e, membership.ErrWrongKey) || errors.Is(e, membership.ErrWrongCluster) {
+			return refusal(e)
+		}
+	}
+	return err
 }
 
 func closer(l net.Listener) func() error {
@@ -174,7 +201,7 @@ func closer(l net.Listener) func() error {
 // lockState makes sure that one agent at a time is this member.
 func lockState(dir string) (unlock func() error, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("create state_dir: %w", err)
+		return nil, fmt.Errorf("create state_dir: %w: set state_dir to a path that nlbd may make", err)
 	}
 	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
@@ -186,7 +213,8 @@ func lockState(dir string) (unlock func() error, err error) {
 	return f.Close, nil
 }
 
-// dedicatedIP fills in the member's own address and refuses a VIP there.
+// dedicatedIP fills in the member's own address. It refuses one that the host does
+// not have, and a VIP there.
 func dedicatedIP(cfg *config.Config, iface *l2.Interface) error {
 	if !cfg.Member.Address.IsValid() {
 		addr, err := iface.Address()
@@ -195,10 +223,22 @@ func dedicatedIP(cfg *config.Config, iface *l2.Interface) error {
 		}
 		cfg.Member.Address = addr
 	}
+	own, err := net.InterfaceAddrs()
+	if err != nil {
+		return fmt.Errorf("list own addresses: %w", err)
+	}
+	if !slices.ContainsFunc(own, func(a net.Addr) bool { return holds(a, cfg.Member.Address) }) {
+		return fmt.Errorf("member.address %s is not an address of this host: write one that %s has", cfg.Member.Address, iface.Name)
+	}
 	if slices.Contains(cfg.Cluster.VIPs, cfg.Member.Address) {
 		return fmt.Errorf("VIP %s is the dedicated IP of %s: give the member an address of its own, or choose another VIP", cfg.Member.Address, iface.Name)
 	}
 	return nil
+}
+
+func holds(a net.Addr, addr netip.Addr) bool {
+	prefix, ok := a.(*net.IPNet)
+	return ok && prefix.IP.Equal(addr.AsSlice())
 }
 
 // probe makes sure that no host outside the cluster has a VIP.

@@ -12,6 +12,9 @@ import (
 // cluster MAC first, the data plane that keeps them silent last. It refuses
 // while an agent runs.
 func Cleanup(cfg *config.Config) error {
+	if err := checkCapabilities(); err != nil {
+		return err
+	}
 	unlock, err := lockState(cfg.StateDir)
 	if err != nil {
 		return err

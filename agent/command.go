@@ -14,22 +14,40 @@ import (
 // answerWithin is how long a command to another member may take.
 const answerWithin = 3 * time.Second
 
+// nextState is the state that an action leads to.
+func nextState(state converge.State, action string) (converge.State, error) {
+	if state == converge.Suspended && action != control.Resume && action != control.Suspend {
+		return 0, errors.New("is suspended: resume it first")
+	}
+	switch action {
+	case control.Start:
+		return converge.Started, nil
+	case control.Stop:
+		return converge.Stopped, nil
+	case control.Suspend:
+		return converge.Suspended, nil
+	case control.Drain:
+		if state == converge.Stopped {
+			return 0, errors.New("is stopped: there is nothing to drain")
+		}
+		return converge.Draining, nil
+	case control.Resume:
+		if state != converge.Suspended {
+			return 0, fmt.Errorf("is %s, not suspended: nothing to resume", state)
+		}
+		return converge.Stopped, nil
+	}
+	return 0, fmt.Errorf("unknown action %q: does this member run another version?", action)
+}
+
 // act changes this member's state as an administrator asked.
 func (l *loop) act(action string, timeout time.Duration) error {
-	state := l.machine.Self().State
-	next := map[string]converge.State{
-		control.Start: converge.Started, control.Stop: converge.Stopped, control.Drain: converge.Draining,
-		control.Suspend: converge.Suspended, control.Resume: converge.Stopped,
-	}[action]
-	switch {
-	case l.leaving:
+	if l.leaving {
 		return errors.New("nlbd is stopping")
-	case action == control.Resume && state != converge.Suspended:
-		return fmt.Errorf("is %s, not suspended: nothing to resume", state)
-	case action != control.Resume && action != control.Suspend && state == converge.Suspended:
-		return fmt.Errorf("is suspended: resume it first")
-	case action == control.Drain && state == converge.Stopped:
-		return errors.New("is stopped: there is nothing to drain")
+	}
+	next, err := nextState(l.machine.Self().State, action)
+	if err != nil {
+		return err
 	}
 	l.drain = drain{}
 	if action == control.Drain && timeout > 0 {
@@ -129,7 +147,7 @@ func (b backend) setState(ctx context.Context, member string, c command) error {
 	var forget func()
 	err := l.do(ctx, func() error {
 		if !slices.ContainsFunc(l.peers, func(p peer) bool { return p.Name == member }) {
-			return fmt.Errorf("is not reachable: nlbd there is down or cut off")
+			return errors.New("is not reachable: nlbd there is down or cut off")
 		}
 		forget = l.pass(member, c, func(err error) { answer <- err })
 		return nil

@@ -19,6 +19,7 @@ type identity struct {
 	clusterMAC net.HardwareAddr
 	sourceMAC  net.HardwareAddr
 	hashKey    nlbhash.Key
+	beaconKey  nlbhash.Key
 	digest     string // of the part of the configuration that all members must have alike
 }
 
@@ -36,16 +37,17 @@ func identify(cfg *config.Config, iface *l2.Interface) (identity, error) {
 		instance:   instance(),
 		clusterMAC: l2.ClusterMAC(cfg.Cluster.Mode, addr),
 		sourceMAC:  source,
-		hashKey:    hashKey(cfg.Cluster.Name, key),
+		hashKey:    deriveKey("client hash", cfg.Cluster.Name, key),
+		beaconKey:  deriveKey("beacon", cfg.Cluster.Name, key),
 		digest:     digest(&cfg.Cluster),
 	}, nil
 }
 
-// hashKey derives the key of the client hash, the same on all members and unknown
-// to clients, so that nobody can aim his addresses at one member. Without a
-// cluster key it is known to everybody who knows the cluster's name.
-func hashKey(cluster string, key []byte) nlbhash.Key {
-	sum := sha256.Sum256(fmt.Appendf(nil, "opennlb client hash\x00%s\x00%s", cluster, key))
+// deriveKey makes the keys of the client hash, so that nobody can aim his addresses
+// at one member, and of the beacons: the same on all members and unknown to others.
+// Without a cluster key they are known to everybody who knows the cluster's name.
+func deriveKey(purpose, cluster string, key []byte) nlbhash.Key {
+	sum := sha256.Sum256(fmt.Appendf(nil, "opennlb %s\x00%s\x00%s", purpose, cluster, key))
 	return nlbhash.Key(sum[:16])
 }
 

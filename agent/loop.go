@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -37,6 +38,7 @@ type loop struct {
 
 	engine     dataplane.Engine
 	responder  *l2.Responder
+	beacons    *l2.BeaconSender
 	membership *membership.Membership
 	events     *control.EventLog
 
@@ -49,6 +51,8 @@ type loop struct {
 	now       moment // of the present step
 	machine   *converge.Machine
 	policy    *portrules.Policy // installed
+	epoch     uint64            // saved in state_dir
+	wake      *time.Timer       // the machine wants to be stepped then
 	peers     membership.Snapshot
 	known     map[string]membership.Peer // every member ever seen, by name
 	reports   map[string]report
@@ -88,7 +92,7 @@ type announcements struct {
 	next time.Time
 }
 
-func newLoop(cfg *config.Config, id identity, opt Options) *loop {
+func newLoop(cfg *config.Config, id identity, seen uint64, opt Options) *loop {
 	modes := make([]portrules.Mode, len(cfg.Cluster.Rules))
 	for i, r := range cfg.Cluster.Rules {
 		modes[i] = r.Mode
@@ -112,11 +116,14 @@ func newLoop(cfg *config.Config, id identity, opt Options) *loop {
 		done:      make(chan struct{}),
 		machine: converge.New(converge.Config{
 			Rules: modes, Digest: id.digest, Timing: converge.DefaultTiming, Lease: lease,
+			Majority: cfg.Cluster.Partition == "majority", Seen: seen,
 		}, self, time.Now()),
 		known:   make(map[string]membership.Peer),
 		reports: make(map[string]report),
 		waiting: make(map[uint64]func(error)),
 		foreign: make(map[netip.Addr]conflict),
+		epoch:   seen,
+		wake:    time.NewTimer(time.Hour),
 		linkUp:  true,
 	}
 }
@@ -139,6 +146,13 @@ func (l *loop) run(stop, tasks context.Context, links <-chan l2.LinkEvent, repor
 			step = func() error { return l.onPeers(peers) }
 		case msg := <-l.membership.Messages():
 			step = func() error { return l.onMessage(msg) }
+		case b, ok := <-l.engine.Beacons():
+			if !ok {
+				return errors.New("the data plane stopped listening for beacons")
+			}
+			step = func() error { return l.apply(l.machine.Beacon(l.now.wall, b)) }
+		case <-l.wake.C:
+			step = func() error { return l.apply(l.machine.Tick(l.now.wall)) }
 		case request := <-l.requests:
 			step = request
 		case c := <-l.counted:
@@ -147,7 +161,10 @@ func (l *loop) run(stop, tasks context.Context, links <-chan l2.LinkEvent, repor
 			step = func() error { return l.onForeignOwner(c) }
 		case cfg := <-l.reload:
 			step = func() error { return l.onReload(cfg) }
-		case link := <-links:
+		case link, ok := <-links:
+			if !ok {
+				return fmt.Errorf("watch interface %s: netlink has ended: restart nlbd", l.cfg.Member.Interface)
+			}
 			step = func() error { return l.onLink(link, reporter) }
 		case err := <-l.membership.Refused():
 			return err
@@ -187,6 +204,12 @@ func (l *loop) apply(out converge.Output) error {
 	if err := l.engine.Renew(until); err != nil {
 		return err
 	}
+	for _, b := range out.Beacons {
+		l.sendBeacon(b)
+	}
+	if !out.Wake.IsZero() {
+		l.wake.Reset(time.Until(out.Wake))
+	}
 	for _, e := range out.Send {
 		l.send(e.To.Name, wire{Converge: &e.Message})
 	}
@@ -194,6 +217,7 @@ func (l *loop) apply(out converge.Output) error {
 		l.event(e)
 	}
 	l.becomeDefault()
+	l.rememberEpoch()
 	return nil
 }
 
@@ -269,6 +293,9 @@ func (l *loop) do(ctx context.Context, f func() error) error {
 }
 
 func (l *loop) event(e converge.Event) {
+	if a := l.machine.Committed(); e.Epoch == 0 && a != nil {
+		e.Epoch = a.Epoch.N
+	}
 	l.log.Info(e.Text, "event", e.Kind, "epoch", e.Epoch)
 	l.events.Add(control.Event{
 		Time: l.now.wall, Kind: e.Kind, Message: e.Text, Epoch: e.Epoch, Duration: control.Duration(e.Took),

@@ -119,6 +119,10 @@ func (l *loop) members() []control.Member {
 
 func (l *loop) warnings() []string {
 	out := []string{}
+	if l.machine.Rivalled() {
+		out = append(out, "silent: another group of members serves this segment, and membership does not reach it: open TCP and UDP port "+
+			fmt.Sprint(l.cfg.Membership.Port)+" between all members")
+	}
 	for _, name := range l.machine.Misfits() {
 		out = append(out, name+": its cluster section differs from ours: make them equal and restart it")
 	}

@@ -14,6 +14,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -247,35 +248,37 @@ func TestManyCallersAtOnce(t *testing.T) {
 }
 
 func TestFollowersAreBounded(t *testing.T) {
-	f := newFake()
-	c, path := start(t, f)
-	var g errgroup.Group
-	for range maxFollowers {
-		g.Go(func() error {
-			follower := Dial(path)
-			defer follower.Close()
-			_, err := follower.Events(t.Context(), 0, maxWait)
-			return err
-		})
-	}
-	// Poll until all places are taken; then others are sent away, and status still works.
-	for {
-		_, err := c.Events(t.Context(), 0, time.Millisecond)
-		var refused *Error
-		if errors.As(err, &refused) && refused.Status == 503 {
-			break
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		h := Handler(f, slog.New(slog.DiscardHandler))
+		get := func(path string) int {
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, httptest.NewRequest("GET", path, nil))
+			return w.Code
 		}
-		if err != nil {
-			t.Fatal(err)
+		codes := make(chan int, maxFollowers)
+		for range maxFollowers {
+			go func() { codes <- get("/v1/events?wait=1m") }()
 		}
-	}
-	if _, err := c.Status(t.Context()); err != nil {
-		t.Error(err)
-	}
-	f.Add(Event{Kind: "joined"})
-	if err := g.Wait(); err != nil {
-		t.Error(err)
-	}
+		synctest.Wait()
+		if code := get("/v1/events?wait=1m"); code != http.StatusServiceUnavailable {
+			t.Errorf("one follower too many: %d", code)
+		}
+		for _, path := range []string{"/v1/events", "/v1/status"} {
+			if code := get(path); code != http.StatusOK {
+				t.Errorf("%s beside the followers: %d", path, code)
+			}
+		}
+		f.Add(Event{Kind: "joined"})
+		for range maxFollowers {
+			if code := <-codes; code != http.StatusOK {
+				t.Errorf("a follower got %d", code)
+			}
+		}
+		if code := get("/v1/events?after=1&wait=1s"); code != http.StatusOK {
+			t.Errorf("after they left: %d", code)
+		}
+	})
 }
 
 func TestNotNLBD(t *testing.T) {

@@ -17,6 +17,10 @@ type Epoch struct {
 	Instance uint64 `json:"instance"`
 }
 
+// maxEpoch is beyond what any cluster reaches: a peer that claims more is mistaken,
+// and must not use the numbers up.
+const maxEpoch = 1 << 62
+
 // above reports whether e may follow promise p. Equal numbers by different
 // coordinators exclude each other: the first one promised stays.
 func (e Epoch) above(p Epoch) bool { return e.N > p.N }
@@ -24,6 +28,7 @@ func (e Epoch) above(p Epoch) bool { return e.N > p.N }
 // Assignment is one agreement, complete: a member needs nothing else to act on it.
 type Assignment struct {
 	Epoch     Epoch   `json:"epoch"`
+	Base      Epoch   `json:"base"`       // the committed epoch that it was dealt from; zero: none
 	Digest    string  `json:"digest"`     // of the cluster configuration that it was made for
 	Members   []Info  `json:"members"`    // the view, by priority
 	Tables    []Table `json:"tables"`     // slots with equal targets share one
@@ -123,6 +128,7 @@ func build(base *Assignment, members []Info, rules []portrules.Mode) *Assignment
 		a.SlotTable[slot] = i
 	}
 	if base != nil {
+		a.Base = base.Epoch
 		a.keepHeld(base)
 	}
 	return a
@@ -194,6 +200,9 @@ func targets(members []Info, rules []portrules.Mode, slot int) nlbhash.Targets {
 
 // valid checks what came from the network against the local rules.
 func (a *Assignment) valid(rules int) error {
+	if a.Epoch.N >= maxEpoch {
+		return fmt.Errorf("assignment: epoch %d", a.Epoch.N)
+	}
 	if len(a.Members) == 0 || len(a.Members) > nlbhash.MaxPriority {
 		return fmt.Errorf("assignment has %d members", len(a.Members))
 	}
@@ -213,10 +222,29 @@ func (a *Assignment) valid(rules int) error {
 			return fmt.Errorf("assignment: no table %d", t)
 		}
 	}
-	for _, t := range a.Tables {
-		if len(t.Held) > nlbhash.MaxPriority {
-			return fmt.Errorf("assignment: %d holders", len(t.Held))
+	view := a.mask()
+	for i := range a.Tables {
+		if err := a.Tables[i].valid(view); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+// valid checks that only members of the view own or hold buckets.
+func (t *Table) valid(view uint32) error {
+	for b, p := range t.Owner {
+		if p != 0 && view&(1<<(p-1)) == 0 {
+			return fmt.Errorf("assignment: bucket %d has owner %d, which is not a member", b, p)
+		}
+	}
+	last := uint8(0)
+	for i := range t.Held {
+		p := t.Held[i].Priority
+		if p <= last || p > nlbhash.MaxPriority || view&(1<<(p-1)) == 0 {
+			return fmt.Errorf("assignment: holder %d is not a member, or out of order", p)
+		}
+		last = p
 	}
 	return nil
 }

@@ -16,10 +16,10 @@ const BeaconSize = 48
 // beaconMagic opens a beacon: "NLB" and the version of the layout.
 const beaconMagic = 'N' | 'L'<<8 | 'B'<<16 | 1<<24
 
-// Beacon is what the coordinator says on the segment that carries the clients'
-// frames: whoever hears those hears which epoch is in force.
+// Beacon is what a view says on the segment that carries the clients' frames:
+// whoever hears those hears which epoch is in force.
 type Beacon struct {
-	Epoch Epoch
+	Epoch Epoch  // By and Instance are of the sender, as a rule who made the epoch
 	View  uint32 // priority p is bit p-1
 	Seq   uint64 // rises with every beacon of one instance
 }

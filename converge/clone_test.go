@@ -5,7 +5,7 @@ import "slices"
 // clone copies what two members must not share, as the wire would.
 func (m Message) clone() Message {
 	if p := m.Prepare; p != nil {
-		m.Prepare = &Prepare{Base: p.Base, Assignment: *p.Assignment.clone()}
+		m.Prepare = p.clone()
 	}
 	if r := m.Reject; r != nil {
 		c := *r

@@ -5,13 +5,17 @@ import (
 	"time"
 )
 
+// extraPause is the least time between two proposals of which a member said that
+// they do not count what it holds; its word on its state may be on the way.
+const extraPause = 20 * time.Millisecond
+
 // proposal is an epoch that waits for promises.
 type proposal struct {
 	assignment *Assignment
-	base       Epoch
 	waiting    []Peer
 	began      time.Time
 	sent       time.Time
+	fenced     time.Time // when its beacon has silenced those left out
 }
 
 // coordinator is the live member of the view with the lowest priority number; in
@@ -29,11 +33,11 @@ func (m *Machine) coordinator() Peer {
 	return m.self.peer()
 }
 
-// viewless reports whether p said, in this life, that it is in no view and the
-// view of ours does not know of that yet.
+// viewless reports whether p said that it is in no view, and said so after it had
+// promised ours, and ours does not know of that yet.
 func (m *Machine) viewless(p Peer) bool {
 	w, ok := m.words[p.Priority]
-	if !ok || w.from != p || w.View != (Epoch{}) {
+	if !ok || w.from != p || w.View != (Epoch{}) || w.Seen < m.committed.Epoch.N {
 		return false
 	}
 	i, ok := m.committed.Member(p.Priority)
@@ -43,7 +47,7 @@ func (m *Machine) viewless(p Peer) bool {
 // founder returns who founds the first view: nobody (the zero Peer) as long as
 // somebody alive has a view or has not spoken.
 func (m *Machine) founder() Peer {
-	if m.now.Sub(m.loose) < m.cfg.Timing.Alone {
+	if m.now.Sub(m.loose) < m.cfg.Timing.Alone || m.rivalled() {
 		return Peer{}
 	}
 	first := m.self.peer()
@@ -66,6 +70,9 @@ func (m *Machine) founder() Peer {
 // coordinate proposes the next epoch when this member should and something
 // changed, and pursues a proposal that is under way.
 func (m *Machine) coordinate() {
+	if m.cfg.Majority && m.committed != nil && !m.quorum(m.wanted()) {
+		m.resign("partition: majority, and no more than half of the members are in sight")
+	}
 	if m.coordinator() != m.self.peer() {
 		m.abandon()
 		return
@@ -92,7 +99,7 @@ func (m *Machine) abandon() { m.proposal = nil }
 
 // wanted is the view as it should be now.
 func (m *Machine) wanted() []Info {
-	members := []Info{m.self}
+	members := append(make([]Info, 0, len(m.alive)+1), m.self)
 	for _, p := range m.alive {
 		if m.isBanned(p) {
 			continue
@@ -117,15 +124,18 @@ func (m *Machine) wanted() []Info {
 	return members
 }
 
-// inView looks p up in the view; or in a promised or later one, which others may
-// have committed already.
-func (m *Machine) inView(p Peer) (Info, bool) {
+// inView is the latest that was agreed, or is to be agreed, of p: in the view, or in
+// a promised or later one, which others may have committed already.
+func (m *Machine) inView(p Peer) (info Info, in bool) {
 	for _, a := range []*Assignment{m.committed, m.prepared, m.later} {
-		if a != nil && a.has(p) {
-			return a.Member(p.Priority)
+		if a == nil || !a.has(p) {
+			continue
+		}
+		if i, _ := a.Member(p.Priority); !in || i.newer(info) {
+			info, in = i, true
 		}
 	}
-	return Info{}, false
+	return info, in
 }
 
 func sameMembers(a, b []Info) bool {
@@ -137,7 +147,10 @@ func (m *Machine) propose() {
 		return
 	}
 	members := m.wanted()
-	if m.prepared == nil && m.committed != nil && sameMembers(members, m.committed.Members) {
+	if m.prepared == nil && m.committed != nil && !m.outbid && sameMembers(members, m.committed.Members) {
+		return
+	}
+	if !m.quorum(members) {
 		return
 	}
 	base := m.committed
@@ -155,9 +168,6 @@ func (m *Machine) propose() {
 		a.addExtra(extra{m.self.Priority, e})
 	}
 	m.proposal = &proposal{assignment: a, began: m.now}
-	if base != nil {
-		m.proposal.base = base.Epoch
-	}
 	for _, i := range members {
 		if i.peer() != m.self.peer() {
 			m.proposal.waiting = append(m.proposal.waiting, i.peer())
@@ -167,7 +177,7 @@ func (m *Machine) propose() {
 
 // addExtra notes a holder that build could not know of.
 func (a *Assignment) addExtra(e extra) {
-	if e.Slot < 0 || e.Slot >= len(a.SlotTable) || !a.keeps(e.priority) {
+	if !a.keeps(e.priority) {
 		return
 	}
 	t := a.Slot(e.Slot)
@@ -178,10 +188,28 @@ func (a *Assignment) addExtra(e extra) {
 	}
 }
 
+// keepExtra remembers, until the next commit, what a member said it holds.
+func (m *Machine) keepExtra(priority uint8, e Extra) {
+	for i := range m.extras {
+		if x := &m.extras[i]; x.priority == priority && x.Slot == e.Slot {
+			x.Buckets.or(&e.Buckets)
+			return
+		}
+	}
+	if e.Slot >= 0 && e.Slot < len(m.flags) {
+		m.extras = append(m.extras, extra{priority, e})
+	}
+}
+
 // pursue asks those that have not promised, gives up on the silent, and commits.
 func (m *Machine) pursue() {
 	p := m.proposal
 	switch {
+	case len(p.waiting) == 0 && p.fenced.IsZero() && m.mustFence(p.assignment):
+		p.fenced = m.now.Add(m.cfg.Timing.Fence)
+		m.fence(p)
+	case len(p.waiting) == 0 && m.now.Before(p.fenced):
+		m.fence(p)
 	case len(p.waiting) == 0:
 		m.finish()
 	case m.now.Sub(p.began) >= m.cfg.Timing.GiveUp:
@@ -193,7 +221,7 @@ func (m *Machine) pursue() {
 	case m.now.Sub(p.sent) >= m.cfg.Timing.Retry:
 		p.sent = m.now
 		for _, w := range p.waiting {
-			m.send(w, Message{Prepare: &Prepare{Base: p.base, Assignment: *p.assignment}})
+			m.send(w, Message{Prepare: p.assignment})
 		}
 	}
 }
@@ -214,16 +242,17 @@ func (m *Machine) onPrepared(from Peer, msg *Prepared) {
 	}
 	if len(msg.Extra) > 0 { // made from an older state than this member's: once more, with what it holds
 		for _, e := range msg.Extra[:min(len(msg.Extra), len(m.flags))] {
-			m.extras = append(m.extras, extra{from.Priority, e})
+			m.keepExtra(from.Priority, e)
 		}
 		m.abandon()
+		m.notBefore = m.now.Add(extraPause)
 		return
 	}
 	p.waiting = slices.DeleteFunc(p.waiting, func(w Peer) bool { return w == from })
 }
 
 func (m *Machine) onReject(from Peer, r *Reject) {
-	m.seen = max(m.seen, r.Seen)
+	m.see(r.Seen)
 	if m.proposal == nil || m.proposal.assignment.Epoch != r.Epoch {
 		return
 	}
@@ -234,16 +263,26 @@ func (m *Machine) onReject(from Peer, r *Reject) {
 		}
 		if m.later == nil || c.Epoch.above(m.later.Epoch) {
 			m.later = c
+			m.trustView(c)
 		}
 	}
 	m.abandon()
-	m.notBefore = m.now.Add(time.Duration(10+5*int(m.self.Priority)) * time.Millisecond)
+	m.giveWay(10 * time.Millisecond)
 }
 
-// announce is the coordinator's commit and heartbeat, to all who are alive.
+// giveWay lets another coordinator go first; the higher the priority number the longer.
+func (m *Machine) giveWay(d time.Duration) {
+	m.notBefore = m.now.Add(d + 5*time.Millisecond*time.Duration(m.self.Priority))
+}
+
+// announce is the commit and the heartbeat, to all who are alive. Who made the view
+// speaks for it, because its coordinator may not know of it yet; and so does its
+// coordinator, because who made it may be dead.
 func (m *Machine) announce() {
-	if m.committed == nil || m.committed.Epoch.By != m.self.Priority ||
-		m.committed.Epoch.Instance != m.self.Instance || m.now.Sub(m.announced) < m.cfg.Timing.Announce {
+	if m.committed == nil || m.committed.Epoch.Instance != m.self.Instance && m.coordinator() != m.self.peer() {
+		return
+	}
+	if m.now.Sub(m.announced) < m.cfg.Timing.Announce {
 		return
 	}
 	m.announced = m.now

@@ -66,6 +66,9 @@ type Peer struct {
 	Instance uint64
 }
 
+// bit is the member's place in a view mask.
+func (i Info) bit() uint32 { return 1 << (i.Priority - 1) }
+
 func (i Info) peer() Peer { return Peer{i.Name, i.Priority, i.Instance} }
 
 // newer reports whether i replaces old: another start of the agent, or a later word of the same.

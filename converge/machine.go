@@ -14,14 +14,18 @@ type Timing struct {
 	Announce time.Duration // heartbeat of the coordinator
 	Retry    time.Duration // an unanswered message is sent again
 	GiveUp   time.Duration // a member that does not answer a Prepare is left out; longer than the lease
+	Fence    time.Duration // between the beacon of an epoch that leaves somebody out and its commit
+	Rival    time.Duration // without a beacon for this long another group is gone
 	Alone    time.Duration // a starting member listens this long before it founds a cluster
 }
 
 // DefaultTiming suits a local network.
 var DefaultTiming = Timing{
 	Announce: 100 * time.Millisecond,
-	Retry:    200 * time.Millisecond,
+	Retry:    100 * time.Millisecond,
 	GiveUp:   time.Second,
+	Fence:    20 * time.Millisecond,
+	Rival:    500 * time.Millisecond,
 	Alone:    time.Second,
 }
 
@@ -31,6 +35,9 @@ type Config struct {
 	Digest string           // of everything that all members must have alike
 	Timing Timing
 	Lease  time.Duration // how long the data plane answers without the agent
+
+	Majority bool   // partition: majority; the smaller part of a view is silent
+	Seen     uint64 // highest epoch number of an earlier life, 0 if unknown
 }
 
 // Machine is one member's part in the agreement. It is not safe for concurrent
@@ -40,9 +47,9 @@ type Machine struct {
 	self Info
 	now  time.Time
 
-	peers  []Peer             // as membership has it, without self
-	trust  map[Peer]time.Time // in the view but not yet among the peers: alive until then
-	alive  []Peer             // both, by priority
+	peers  []Peer            // as membership has it, without self
+	trust  map[uint8]voucher // by priority: alive, whatever membership says
+	alive  []Peer            // both, by priority, each once
 	since  map[Peer]time.Time
 	words  map[uint8]word
 	banned map[Peer]time.Time // left out for not answering, until it speaks again
@@ -55,17 +62,32 @@ type Machine struct {
 	loose     time.Time   // since when in no view
 	stuck     time.Time   // since when a promise or an announced epoch waits
 
+	rival     rival
+	outbid    bool // a rival's beacon silences this group: only a higher epoch ends that
+	beacons   int  // of the present epoch still to be sent in quick succession
+	beaconSeq uint64
+	beaconed  time.Time // when this member sent one
+	spoken    time.Time // when one of the epoch in force was heard
+
 	proposal  *proposal
 	extras    []extra
 	notBefore time.Time // no proposal before, after one was refused
 
 	told      time.Time
+	rotation  int  // whom tell takes next
+	announcer Peer // who announced an epoch last
 	announced time.Time
 	heldSent  time.Time
 
 	flags []portrules.Buckets // by slot
 	dirty bool
 	out   Output
+}
+
+// voucher makes a peer count as alive until a moment.
+type voucher struct {
+	peer  Peer
+	until time.Time
 }
 
 type word struct {
@@ -79,10 +101,12 @@ type extra struct {
 	Extra
 }
 
-// Output is what a member must do: first install, then send.
+// Output is what a member must do: first install, then send, beacons first.
 type Output struct {
 	Install *Install
+	Beacons []Beacon // to the segment
 	Send    []Envelope
+	Wake    time.Time // Tick not later than then; zero: whenever
 	Events  []Event
 }
 
@@ -107,9 +131,10 @@ func New(cfg Config, self Info, now time.Time) *Machine {
 	m := &Machine{
 		cfg:    cfg,
 		self:   self,
+		seen:   cfg.Seen,
 		now:    now,
 		loose:  now,
-		trust:  make(map[Peer]time.Time),
+		trust:  make(map[uint8]voucher),
 		since:  make(map[Peer]time.Time),
 		words:  make(map[uint8]word),
 		banned: make(map[Peer]time.Time),
@@ -123,28 +148,31 @@ func New(cfg Config, self Info, now time.Time) *Machine {
 func (m *Machine) Peers(now time.Time, peers []Peer) Output {
 	m.observe(now)
 	m.peers = slices.DeleteFunc(slices.Clone(peers), func(p Peer) bool { return p.Priority == m.self.Priority })
+	for _, p := range m.peers {
+		if m.trust[p.Priority].peer != p {
+			delete(m.trust, p.Priority) // another start of the agent: the one before is over
+		}
+	}
 	m.refresh()
 	return m.step()
 }
 
-// refresh brings together whom membership and whom the view takes for alive. The
-// view may be ahead: its coordinator knew of a member that membership has yet to
-// show here.
+// refresh brings together whom membership and whom the view takes for alive.
 func (m *Machine) refresh() {
-	m.alive = slices.Clone(m.peers)
-	for _, p := range m.peers {
-		delete(m.trust, p)
-	}
-	for p, until := range m.trust {
-		if m.now.Before(until) {
-			m.alive = append(m.alive, p)
+	m.alive = m.alive[:0:0]
+	for priority, v := range m.trust {
+		if m.now.Before(v.until) {
+			m.alive = append(m.alive, v.peer)
 		} else {
-			delete(m.trust, p)
+			delete(m.trust, priority)
 		}
 	}
-	slices.SortFunc(m.alive, func(a, b Peer) int {
-		return cmp.Or(cmp.Compare(a.Priority, b.Priority), cmp.Compare(a.Instance, b.Instance))
-	})
+	for _, p := range m.peers {
+		if _, trusted := m.trust[p.Priority]; !trusted {
+			m.alive = append(m.alive, p)
+		}
+	}
+	slices.SortFunc(m.alive, func(a, b Peer) int { return cmp.Compare(a.Priority, b.Priority) })
 	for _, p := range m.alive {
 		if _, ok := m.since[p]; !ok {
 			m.since[p] = m.now
@@ -162,11 +190,14 @@ func (m *Machine) refresh() {
 	}
 }
 
-// trustView takes the members of a new view for alive until membership had time to show them.
-func (m *Machine) trustView() {
-	for _, i := range m.committed.Members {
-		if p := i.peer(); p != m.self.peer() && !m.isAlive(p) {
-			m.trust[p] = m.now.Add(m.cfg.Timing.GiveUp)
+// trustView takes the members of a view new to this one for alive, for a while.
+// Membership may be behind: a member has yet to show here; or one that stood still
+// was declared dead just after it had woken up, promised, and so got a new lease.
+// Who crashes after the commit is not declared dead within a lease anyway.
+func (m *Machine) trustView(a *Assignment) {
+	for _, i := range a.Members {
+		if p := i.peer(); p != m.self.peer() {
+			m.trust[p.Priority] = voucher{p, m.now.Add(m.cfg.Lease)}
 		}
 	}
 	m.refresh()
@@ -207,6 +238,11 @@ func (m *Machine) observe(now time.Time) {
 	paused := now.Sub(m.now)
 	m.now = now
 	if paused < m.cfg.Lease {
+		if paused > m.cfg.Timing.Announce { // the news of membership waited as well
+			for priority, v := range m.trust {
+				m.trust[priority] = voucher{v.peer, v.until.Add(paused)}
+			}
+		}
 		return
 	}
 	if m.committed != nil {
@@ -218,13 +254,17 @@ func (m *Machine) observe(now time.Time) {
 
 // step does what is due, whatever the input was.
 func (m *Machine) step() Output {
-	if len(m.trust) > 0 {
-		m.refresh()
+	for _, v := range m.trust {
+		if !m.now.Before(v.until) {
+			m.refresh()
+			break
+		}
 	}
 	m.coordinate()
 	m.unstick()
 	m.tell()
 	m.announce()
+	m.speak()
 	m.tellHeld()
 	if m.dirty {
 		m.dirty = false
@@ -259,12 +299,14 @@ func (m *Machine) recorded() bool {
 	return ok && me.Instance == m.self.Instance && me.Version == m.self.Version
 }
 
-// tell sends this member's Info until the view records it: to the coordinator,
-// or to everyone while in no view.
+// tell sends this member's Info until the view records it: to the coordinator. While
+// in no view it tells everyone, for silence makes others found a view without it;
+// after a while only who may found one, who announced one, and the others in turn.
 func (m *Machine) tell() {
 	if m.recorded() || m.now.Sub(m.told) < m.cfg.Timing.Retry {
 		return
 	}
+	everyone := m.told.IsZero() || m.now.Sub(m.loose) < 2*m.cfg.Timing.Alone
 	m.told = m.now
 	if m.committed != nil {
 		if c := m.coordinator(); c != m.self.peer() {
@@ -272,9 +314,12 @@ func (m *Machine) tell() {
 		}
 		return
 	}
-	for _, p := range m.alive {
-		m.sendInfo(p)
+	for i, p := range m.alive {
+		if everyone || i == 0 || p == m.announcer || i == m.rotation%len(m.alive) {
+			m.sendInfo(p)
+		}
 	}
+	m.rotation++
 }
 
 func (m *Machine) sendInfo(to Peer) {

@@ -29,11 +29,18 @@ func (m *Machine) Receive(now time.Time, msg Message) Output {
 	return m.step()
 }
 
+// see raises the number that the next proposal must exceed.
+func (m *Machine) see(n uint64) {
+	if n < maxEpoch {
+		m.seen = max(m.seen, n)
+	}
+}
+
 func (m *Machine) onInfo(from Peer, msg *InfoMsg) {
 	if msg.Info.peer() != from {
 		return
 	}
-	m.seen = max(m.seen, msg.Seen)
+	m.see(msg.Seen)
 	if msg.Digest == m.cfg.Digest && msg.Info.valid(len(m.cfg.Rules)) != nil {
 		return
 	}
@@ -51,34 +58,35 @@ func (m *Machine) onInfo(from Peer, msg *InfoMsg) {
 	}
 }
 
-func (m *Machine) onPrepare(from Peer, p *Prepare) {
-	a := &p.Assignment
+func (m *Machine) onPrepare(from Peer, a *Assignment) {
 	if a.Digest != m.cfg.Digest {
-		m.reject(from, p, "another cluster section")
+		m.reject(from, a, "another cluster section")
 		return
 	}
 	if a.valid(len(m.cfg.Rules)) != nil || a.Epoch.By != from.Priority || a.Epoch.Instance != from.Instance || !a.has(m.self.peer()) {
 		return
 	}
-	m.seen = max(m.seen, a.Epoch.N)
+	m.see(a.Epoch.N)
 	switch {
-	case m.committed != nil && m.committed.Epoch == a.Epoch,
-		m.prepared != nil && m.prepared.Epoch == a.Epoch:
+	case m.committed != nil && m.committed.Epoch == a.Epoch:
 		m.send(from, Message{Prepared: &Prepared{Epoch: a.Epoch}}) // the first answer was lost
+	case m.prepared != nil && m.prepared.Epoch == a.Epoch:
+		m.send(from, Message{Prepared: &Prepared{Epoch: a.Epoch, Extra: m.release(m.prepared)}})
 	case !a.Epoch.above(m.promised):
-		m.reject(from, p, "promised a later epoch")
-	case m.committed != nil && m.committed.Epoch.above(p.Base):
-		m.reject(from, p, "knows a later epoch")
+		m.reject(from, a, "promised a later epoch")
+	case m.committed != nil && m.committed.Epoch.above(a.Base):
+		m.reject(from, a, "knows a later epoch")
 	default:
 		m.abandon()
+		m.giveWay(3 * m.cfg.Timing.Retry) // or two coordinators would outdo each other for ever
 		extra := m.promise(a)
 		m.send(from, Message{Prepared: &Prepared{Epoch: a.Epoch, Extra: extra}})
 	}
 }
 
-func (m *Machine) reject(to Peer, p *Prepare, reason string) {
-	r := &Reject{Epoch: p.Assignment.Epoch, Seen: max(m.seen, m.promised.N), Reason: reason}
-	if m.committed != nil && m.committed.Epoch.above(p.Base) {
+func (m *Machine) reject(to Peer, a *Assignment, reason string) {
+	r := &Reject{Epoch: a.Epoch, Seen: max(m.seen, m.promised.N), Reason: reason}
+	if m.committed != nil && m.committed.Epoch.above(a.Base) {
 		r.Committed = m.committed
 	}
 	m.send(to, Message{Reject: r})
@@ -92,11 +100,14 @@ func (m *Machine) promise(a *Assignment) []Extra {
 }
 
 func (m *Machine) onAnnounce(from Peer, an *Announce) {
-	m.seen = max(m.seen, an.Epoch.N)
-	mine := an.View&(1<<(m.self.Priority-1)) != 0
+	m.see(an.Epoch.N)
+	m.announcer = from
+	if w, ok := m.words[from.Priority]; ok && w.from == from {
+		w.View = an.Epoch // whatever it said before it was in one
+		m.words[from.Priority] = w
+	}
+	mine := an.View&m.self.bit() != 0
 	switch {
-	case an.Epoch.By != from.Priority || an.Epoch.Instance != from.Instance:
-		// Not the one who made it: nothing to learn.
 	case m.prepared != nil && m.prepared.Epoch == an.Epoch:
 		m.commit(m.prepared)
 	case m.committed != nil && m.committed.Epoch == an.Epoch:
@@ -109,25 +120,33 @@ func (m *Machine) onAnnounce(from Peer, an *Announce) {
 		// In no view: tell asks to be let in.
 	case m.committed.has(from) && an.Epoch.above(m.committed.Epoch) && !mine:
 		m.resign("%s agreed on epoch %d without this member", from.Name, an.Epoch.N)
-	case !m.committed.has(from) && !mine && rivalWins(an.View, m.committed.mask()):
-		m.resign("the rival group of %s is larger or has the lowest priority number", from.Name)
+	case !m.committed.has(from) && !mine && yields(an.View, an.Epoch, m.committed):
+		m.resign("the rival group of %s goes first", from.Name)
 	}
 }
 
-// rivalWins decides between two groups that hear each other: the larger serves,
-// of equals the one with the lowest priority number.
-func rivalWins(theirs, ours uint32) bool {
-	if t, o := bits.OnesCount32(theirs), bits.OnesCount32(ours); t != o {
+// yields reports whether the group with view ours has to give way to a rival: of
+// groups that share a member the later serves, for that member promised it last;
+// else the larger, and of equals the one with the lowest priority number.
+func yields(theirs uint32, epoch Epoch, ours *Assignment) bool {
+	mask := ours.mask()
+	if theirs&mask != 0 {
+		return epoch.N > ours.Epoch.N || epoch.N == ours.Epoch.N && epoch.By < ours.Epoch.By
+	}
+	if t, o := bits.OnesCount32(theirs), bits.OnesCount32(mask); t != o {
 		return t > o
 	}
-	return bits.TrailingZeros32(theirs) < bits.TrailingZeros32(ours)
+	return bits.TrailingZeros32(theirs) < bits.TrailingZeros32(mask)
 }
 
 // resign leaves the view: silent, and asking to be let in again.
 func (m *Machine) resign(format string, args ...any) {
 	m.event("out", format, args...)
 	m.abandon()
-	m.later, m.committed, m.prepared, m.loose = m.committed, nil, nil, m.now
+	if m.committed != nil {
+		m.later = m.committed
+	}
+	m.committed, m.prepared, m.loose, m.outbid = nil, nil, m.now, false
 	m.self.Version++
 	m.told, m.stuck = time.Time{}, time.Time{}
 	m.clearFlags()
@@ -136,9 +155,11 @@ func (m *Machine) resign(format string, args ...any) {
 // commit makes a the view.
 func (m *Machine) commit(a *Assignment) {
 	before := m.committed
-	m.committed, m.prepared, m.later = a, nil, nil
+	m.committed, m.prepared, m.later, m.outbid = a, nil, nil, false
 	m.extras, m.stuck, m.heldSent = nil, time.Time{}, time.Time{}
-	m.trustView()
+	m.beacons, m.spoken = atCommit, m.now
+	m.notBefore = time.Time{}
+	m.trustView(a)
 	m.activate()
 	m.reportChange(before)
 }

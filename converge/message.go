@@ -8,13 +8,13 @@ import (
 
 // Message is one protocol message; exactly one of the pointers is set.
 type Message struct {
-	From     Peer      `json:"from"`
-	Info     *InfoMsg  `json:"info,omitempty"`
-	Prepare  *Prepare  `json:"prepare,omitempty"`
-	Prepared *Prepared `json:"prepared,omitempty"`
-	Reject   *Reject   `json:"reject,omitempty"`
-	Announce *Announce `json:"announce,omitempty"`
-	Held     *Held     `json:"held,omitempty"`
+	From     Peer        `json:"from"`
+	Info     *InfoMsg    `json:"info,omitempty"`
+	Prepare  *Assignment `json:"prepare,omitempty"` // asks for the promise to follow no epoch below this one
+	Prepared *Prepared   `json:"prepared,omitempty"`
+	Reject   *Reject     `json:"reject,omitempty"`
+	Announce *Announce   `json:"announce,omitempty"`
+	Held     *Held       `json:"held,omitempty"`
 }
 
 // InfoMsg tells what a member wants the view to say about it.
@@ -23,12 +23,6 @@ type InfoMsg struct {
 	Digest string `json:"digest"`
 	View   Epoch  `json:"view"`     // last committed epoch; zero: in no view
 	Seen   uint64 `json:"promised"` // highest epoch number seen
-}
-
-// Prepare asks for the promise to follow no epoch below this one.
-type Prepare struct {
-	Base       Epoch      `json:"base"` // the committed epoch that it was computed from
-	Assignment Assignment `json:"assignment"`
 }
 
 // Prepared is the promise. Extra lists what the member still holds and the

@@ -8,6 +8,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/opennlb/opennlb/converge"
+	"github.com/opennlb/opennlb/nlbhash"
 	"github.com/opennlb/opennlb/portrules"
 )
 
@@ -19,6 +21,8 @@ type Setup struct {
 	Kind       string           // auto, xdp or tc
 	SourceMAC  net.HardwareAddr // Ethernet source of packets from a VIP
 	ClusterMAC net.HardwareAddr // payload of ARP on behalf of a VIP; never an Ethernet source
+	Priority   uint8            // of this member, as beacons name it; 0: beacons are frames like any other
+	BeaconKey  nlbhash.Key      // of the tags of beacons
 }
 
 // Engine decides for every frame that arrives on one interface. A new engine is
@@ -30,6 +34,14 @@ type Engine interface {
 	// agent that was frozen between deciding and renewing grants nothing: the
 	// instant has passed. Zero silences the engine at once.
 	Renew(until Instant) error
+	// Beacons delivers the beacons heard on the segment: authentic and none twice,
+	// also those of this member should they come back. A reader who is late misses
+	// the oldest. It is closed by Close.
+	Beacons() <-chan converge.Beacon
+	// Fence is the highest epoch that a beacon said to be without this member. The
+	// engine is silent at once, and until a policy of that epoch or a higher one is
+	// installed. It starts at zero with every engine.
+	Fence() uint64
 	// Counters reads the packets counted since the engine was opened.
 	Counters() ([]Counter, error)
 	// Kind is the engine that runs: "xdp" or "tc".

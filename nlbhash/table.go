@@ -3,10 +3,6 @@
 // possible when these change. It is pure: no clock, no randomness.
 package nlbhash
 
-// Buckets is the number of buckets a client key is hashed into. A power of two,
-// so that the low bits of the hash select the bucket.
-const Buckets = 4096
-
 // MaxPriority is the highest host priority; priorities run from 1 to MaxPriority.
 const MaxPriority = 32
 

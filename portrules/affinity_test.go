@@ -84,7 +84,7 @@ func TestDecisionNamesBucket(t *testing.T) {
 
 func TestDecideDoesNotAllocate(t *testing.T) {
 	for _, v := range frames.Vectors() {
-		env := v.Env()
+		env := v.Env(v.Listener())
 		if n := testing.AllocsPerRun(10, func() {
 			pkt := portrules.Parse(v.Frame)
 			v.Policy.Decide(&pkt, env)

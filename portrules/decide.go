@@ -8,9 +8,11 @@ import (
 // Env is what a decision depends on besides the policy and the packet. A nil
 // function stands for one that answers no.
 type Env struct {
-	LeaseOver        bool                   // the agent has not renewed the lease
-	HasSocket        func(Flow) bool        // a TCP socket of this member, not a listener, has exactly this flow
-	FragmentAccepted func(FragmentKey) bool // the first fragment of this datagram was accepted here
+	LeaseOver        bool                          // the agent has not renewed the lease
+	Fence            uint64                        // highest epoch that is known to leave this member out
+	HasSocket        func(Flow) bool               // a TCP socket of this member, not a listener, has exactly this flow
+	FragmentAccepted func(FragmentKey) bool        // the first fragment of this datagram was accepted here
+	Beacon           func([BeaconSize]byte) Reason // judges a beacon, see Listener; nil: this member hears none
 }
 
 // Decision is what becomes of a frame, and why.
@@ -26,7 +28,8 @@ type Decision struct {
 
 // Decide says what this member does with a frame, as docs/DECISION.md puts it;
 // numbers in the comments are its paragraphs. It is the whole decision as tc makes
-// it; XDP leaves accepts and neighbor drops to tc.
+// it; XDP leaves accepts and neighbor drops to tc. A beacon may raise the fence: it
+// holds from the next frame on.
 func (p *Policy) Decide(pkt *Packet, env Env) Decision {
 	d := Decision{Rule: -1, Table: -1, Bucket: -1}
 	d.Verdict, d.Reason = p.decide(&d, pkt, env)
@@ -35,6 +38,9 @@ func (p *Policy) Decide(pkt *Packet, env Env) Decision {
 }
 
 func (p *Policy) decide(d *Decision, pkt *Packet, env Env) (Verdict, Reason) {
+	if pkt.Kind == Beacon {
+		return decideBeacon(pkt, env)
+	}
 	// 1, 2: neighbors, whatever the lease: the kernel must never answer for a VIP.
 	switch {
 	case pkt.Kind == ARP:
@@ -49,6 +55,9 @@ func (p *Policy) decide(d *Decision, pkt *Packet, env Env) (Verdict, Reason) {
 	}
 	if env.LeaseOver { // 4
 		return Drop, LeaseOver
+	}
+	if env.Fence > p.Epoch {
+		return Drop, Fenced
 	}
 	if pkt.Malformed { // 5, 8
 		return Drop, Malformed
@@ -91,6 +100,16 @@ func (p *Policy) decideARP(pkt *Packet) (Verdict, Reason) {
 		return Accept, NeighborReply
 	}
 	return Drop, Neighbor
+}
+
+func decideBeacon(pkt *Packet, env Env) (Verdict, Reason) {
+	switch {
+	case env.Beacon == nil:
+		return Pass, NotVIP
+	case pkt.Malformed:
+		return Drop, BeaconForged
+	}
+	return Drop, env.Beacon(pkt.Beacon)
 }
 
 // judge applies the flags of a bucket to a TCP or UDP packet (11).

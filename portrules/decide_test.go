@@ -1,6 +1,7 @@
 package portrules_test
 
 import (
+	"encoding/binary"
 	"testing"
 
 	"github.com/opennlb/opennlb/portrules"
@@ -16,12 +17,22 @@ func TestDecideVectors(t *testing.T) {
 		}
 		seen[v.Name] = true
 		pkt := portrules.Parse(v.Frame)
-		d := v.Policy.Decide(&pkt, v.Env())
+		listener := v.Listener()
+		d := v.Policy.Decide(&pkt, v.Env(listener))
 		if d.Verdict != v.Verdict || d.Reason != v.Reason || d.Rule != v.Rule {
 			t.Errorf("%s: got %v %v, rule %d; want %v %v, rule %d", v.Name, d.Verdict, d.Reason, d.Rule, v.Verdict, v.Reason, v.Rule)
 		}
 		if d.RecordFragment != v.Records {
 			t.Errorf("%s: fragment recorded: %v, want %v", v.Name, d.RecordFragment, v.Records)
+		}
+		want := v.Listener()
+		want.Fence = v.FenceAfter
+		if v.Reason == portrules.BeaconHeard {
+			word := func(n int) uint64 { return binary.LittleEndian.Uint64(v.Frame[14+8*n:]) }
+			want.Last[word(4)] = portrules.Sequence{Instance: word(2), Seq: word(3)}
+		}
+		if *listener != *want {
+			t.Errorf("%s:\nleaves %+v\nwant   %+v", v.Name, *listener, *want)
 		}
 		reasons[v.Reason]++
 	}

@@ -22,7 +22,7 @@ func FuzzParse(f *testing.F) {
 		if pkt.Kind == portrules.Other && pkt != (portrules.Packet{}) {
 			t.Errorf("a frame of no interest left %+v", pkt)
 		}
-		if pkt.Kind != portrules.Other && (!pkt.Src.IsValid() || !pkt.Dst.IsValid()) {
+		if (pkt.Kind == portrules.ARP || pkt.Kind == portrules.IP) && (!pkt.Src.IsValid() || !pkt.Dst.IsValid()) {
 			t.Errorf("no addresses: %+v", pkt)
 		}
 		if pkt.Fragment.First && pkt.Fragment.Later {
@@ -45,6 +45,7 @@ func FuzzDecide(f *testing.F) {
 	f.Fuzz(func(t *testing.T, frame []byte, policy uint64, env uint32) {
 		p := policies[policy%uint64(len(policies))]
 		pkt := portrules.Parse(frame)
-		checkDecision(t, p, &pkt, randomEnv(env), p.Decide(&pkt, randomEnv(env)))
+		e := randomEnv(env, p, newListener())
+		checkDecision(t, p, &pkt, e, p.Decide(&pkt, e))
 	})
 }

@@ -9,9 +9,10 @@ import (
 type Kind uint8
 
 const (
-	Other Kind = iota // nothing that can concern a VIP
-	ARP               // IPv4 over Ethernet
-	IP                // IPv4 or IPv6, fixed header complete
+	Other  Kind = iota // nothing that can concern a VIP
+	ARP                // IPv4 over Ethernet
+	IP                 // IPv4 or IPv6, fixed header complete
+	Beacon             // the coordinator's word to the members, by its EtherType and magic
 )
 
 // IP protocol numbers that the decision knows (IANA protocol-numbers).
@@ -26,26 +27,31 @@ const (
 	EtherTypeIPv4 = 0x0800
 	EtherTypeARP  = 0x0806
 	EtherTypeIPv6 = 0x86dd
+
+	EtherTypeBeacon = 0x88b5 // local experimental 1
 )
 
 // Packet holds what the decision needs of one frame.
 type Packet struct {
 	Kind Kind
-	Src  netip.Addr // sender's IP address
-	Dst  netip.Addr // destination, ARP: target IP address
+	Src  netip.Addr // sender's IP address; none in a beacon
+	Dst  netip.Addr // destination, ARP: target IP address; none in a beacon
 
 	ARPReply bool       // ARP operation 2
 	Target   netip.Addr // NDP solicitation or advertisement: its target; else zero
 	Advert   bool       // NDP advertisement
 
+	Malformed bool // truncated, inconsistent, or too many IPv6 extensions
+
+	Beacon [BeaconSize]byte // as it came, unless Malformed; nobody has looked at the tag
+
 	// The rest is for Kind IP, and holds where Malformed is false.
 
-	Malformed bool     // header truncated, inconsistent, or too many IPv6 extensions
-	Protocol  uint8    // after the IPv6 extension headers
-	Fragment  Fragment // zero for a whole packet
-	SrcPort   uint16   // TCP and UDP, not in a later fragment
-	DstPort   uint16
-	SYN       bool // TCP with SYN set and ACK clear
+	Protocol uint8    // after the IPv6 extension headers
+	Fragment Fragment // zero for a whole packet
+	SrcPort  uint16   // TCP and UDP, not in a later fragment
+	DstPort  uint16
+	SYN      bool // TCP with SYN set and ACK clear
 }
 
 // Fragment says which part of a fragmented datagram a packet is.
@@ -86,6 +92,8 @@ func Parse(frame []byte) Packet {
 		return parseIPv4(payload)
 	case EtherTypeIPv6:
 		return parseIPv6(payload)
+	case EtherTypeBeacon:
+		return parseBeacon(payload)
 	}
 	return Packet{}
 }

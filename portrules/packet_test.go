@@ -12,6 +12,9 @@ func TestParse(t *testing.T) {
 	from4, to4 := netip.AddrPortFrom(frames.Client, 40000), netip.AddrPortFrom(frames.VIP4, 80)
 	from6, to6 := netip.AddrPortFrom(frames.Client6, 40000), netip.AddrPortFrom(frames.VIP6, 53)
 	fragment := frames.IPv4{Src: from4.Addr(), Dst: to4.Addr(), Protocol: portrules.ProtoUDP, ID: 0xffff, Offset: 8, Payload: []byte{1}}
+	beacon := frames.Beacon{View: 5, Epoch: 6, Instance: 7, Seq: 8, By: 1}
+	whole := [portrules.BeaconSize]byte(beacon.Bytes(frames.BeaconKey))
+	part := [portrules.BeaconSize]byte{'N', 'L', 'B', 1, 5}
 	for _, tt := range []struct {
 		name  string
 		frame []byte
@@ -19,6 +22,8 @@ func TestParse(t *testing.T) {
 	}{
 		{"empty", nil, portrules.Packet{}},
 		{"header cut", make([]byte, 13), portrules.Packet{}},
+		{"beacon", append(beacon.Frame(), 1, 2), portrules.Packet{Kind: portrules.Beacon, Beacon: whole}},
+		{"beacon cut", beacon.Frame()[:14+8], portrules.Packet{Kind: portrules.Beacon, Malformed: true, Beacon: part}},
 		{"arp reply", frames.Ethernet(portrules.EtherTypeARP, frames.ARP(2, from4.Addr(), to4.Addr())),
 			portrules.Packet{Kind: portrules.ARP, Src: from4.Addr(), Dst: to4.Addr(), ARPReply: true}},
 		{"tcp", frames.TCPFrame(from4, to4, frames.SYN), portrules.Packet{Kind: portrules.IP, Src: from4.Addr(), Dst: to4.Addr(),

@@ -19,8 +19,9 @@ func TestDecideRandom(t *testing.T) {
 		if err := portrules.Validate(p.VIPs, p.Rules); err != nil {
 			t.Fatal(err)
 		}
+		listener := newListener()
 		for range perPolicy {
-			env := randomEnv(rng.Uint32())
+			env := randomEnv(rng.Uint32(), p, listener)
 			pkt := portrules.Parse(frames.Random(rng, p))
 			d := p.Decide(&pkt, env)
 			checkDecision(t, p, &pkt, env, d)
@@ -35,8 +36,14 @@ func TestDecideRandom(t *testing.T) {
 	t.Log(reasons)
 }
 
-func randomEnv(seed uint32) portrules.Env {
+func newListener() *portrules.Listener {
+	return &portrules.Listener{Self: frames.Self, Key: frames.BeaconKey}
+}
+
+func randomEnv(seed uint32, p *portrules.Policy, l *portrules.Listener) portrules.Env {
 	return portrules.Env{
+		Fence:            l.Fence,
+		Beacon:           func(b [portrules.BeaconSize]byte) portrules.Reason { return l.Hear(b, p.Epoch) },
 		LeaseOver:        seed%16 == 0,
 		HasSocket:        func(portrules.Flow) bool { return seed&16 != 0 },
 		FragmentAccepted: func(portrules.FragmentKey) bool { return seed&32 != 0 },
@@ -60,6 +67,9 @@ func checkDecision(t *testing.T, p *portrules.Policy, pkt *portrules.Packet, env
 	}
 	if d.Verdict == portrules.Accept && d.Reason != portrules.NeighborReply && env.LeaseOver {
 		t.Errorf("accepted as %v without a lease", d.Reason)
+	}
+	if d.Verdict == portrules.Accept && d.Reason != portrules.NeighborReply && env.Fence > p.Epoch {
+		t.Errorf("accepted as %v in epoch %d behind fence %d", d.Reason, p.Epoch, env.Fence)
 	}
 	if d.RecordFragment && (d.Verdict != portrules.Accept || !pkt.Fragment.First) {
 		t.Errorf("recorded fragment %+v of a frame with verdict %v", pkt.Fragment, d.Verdict)

@@ -14,21 +14,25 @@ const (
 type Reason uint8
 
 const (
-	NotVIP        Reason = iota // pass: not addressed to a VIP; never counted
-	New                         // accept: TCP SYN in an own bucket
-	Owner                       // accept: other traffic in an own bucket
-	Established                 // accept: foreign-held bucket, connection found in own socket table
-	ResidualConn                // accept: residual bucket, connection found in own socket table
-	DefaultHost                 // accept: ICMP and other protocols, this member is the default host
-	FragmentOf                  // accept: later fragment of a datagram accepted here
-	NeighborReply               // accept: ARP reply or NDP advertisement to a VIP
-	LeaseOver                   // drop: the agent has not renewed the lease
-	NotOwner                    // drop: another member answers
-	NotDefault                  // drop: ICMP and other protocols, another member is the default host
-	RuleDisabled                // drop: the rule's mode is disabled
-	ForeignHeld                 // drop: own bucket, but another member may hold this connection
-	StrayFragment               // drop: later fragment, first one not accepted here
-	Neighbor                    // drop: ARP or NDP about a VIP; the agent answers
-	Malformed                   // drop: truncated or inconsistent header
+	NotVIP         Reason = iota // pass: not addressed to a VIP; never counted
+	New                          // accept: TCP SYN in an own bucket
+	Owner                        // accept: other traffic in an own bucket
+	Established                  // accept: foreign-held bucket, connection found in own socket table
+	ResidualConn                 // accept: residual bucket, connection found in own socket table
+	DefaultHost                  // accept: ICMP and other protocols, this member is the default host
+	FragmentOf                   // accept: later fragment of a datagram accepted here
+	NeighborReply                // accept: ARP reply or NDP advertisement to a VIP
+	LeaseOver                    // drop: the agent has not renewed the lease
+	NotOwner                     // drop: another member answers
+	NotDefault                   // drop: ICMP and other protocols, another member is the default host
+	RuleDisabled                 // drop: the rule's mode is disabled
+	ForeignHeld                  // drop: own bucket, but another member may hold this connection
+	StrayFragment                // drop: later fragment, first one not accepted here
+	Neighbor                     // drop: ARP or NDP about a VIP; the agent answers
+	Malformed                    // drop: truncated or inconsistent header
+	Fenced                       // drop: an epoch above that of the policy left this member out
+	BeaconHeard                  // drop: a beacon; the engine has taken note of it
+	BeaconForged                 // drop: a beacon, but truncated or not from a holder of the key
+	BeaconReplayed               // drop: a beacon that was heard before, or a later one of its sequence
 	NumReasons
 )

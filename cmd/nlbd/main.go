@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 )
 
@@ -16,8 +17,10 @@ func main() {
 	os.Exit(code)
 }
 
-// failed prints the one line that says why the program stops.
+// failed says why the program stops, in one line for each thing that is wrong.
 func (e env) failed(err error) int {
-	fmt.Fprintf(e.stderr, "nlbd: %v\n", err)
+	for line := range strings.Lines(err.Error()) {
+		fmt.Fprintf(e.stderr, "nlbd: %s\n", strings.TrimSpace(line))
+	}
 	return 1
 }

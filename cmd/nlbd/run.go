@@ -34,7 +34,7 @@ func notify(state string) {
 // run is the whole program; it returns the exit status: 0, 1 failed, 2 usage.
 func run(ctx context.Context, e env, args []string) int {
 	flags := flag.NewFlagSet("nlbd", flag.ContinueOnError)
-	flags.SetOutput(e.stderr)
+	flags.SetOutput(io.Discard)
 	file := flags.String("config", "/etc/nlb/nlb.yaml", "configuration `file`")
 	check := flags.Bool("check", false, "only validate the configuration")
 	cleanup := flags.Bool("cleanup", false, "only remove what a dead nlbd with this configuration left on the host")
@@ -43,8 +43,11 @@ func run(ctx context.Context, e env, args []string) int {
 	showVersion := flags.Bool("version", false, "print the version")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
+			flags.SetOutput(e.stdout)
+			flags.Usage()
 			return 0
 		}
+		fmt.Fprintf(e.stderr, "nlbd: %v: see nlbd --help\n", err)
 		return 2
 	}
 	if flags.NArg() > 0 {

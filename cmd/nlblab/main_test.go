@@ -80,7 +80,7 @@ func TestDemoEndsEarly(t *testing.T) {
 	dir := t.TempDir()
 	var out bytes.Buffer
 	err = runDemo(t.Context(), &printer{out: &out}, lab.Options{Members: 2, Nlbd: dead, Dir: dir})
-	if err == nil || !strings.Contains(err.Error(), "nlbd on node1 ended by itself") || !strings.Contains(err.Error(), "cleared away") {
+	if err == nil || !strings.Contains(err.Error(), " ended by itself") || !strings.Contains(err.Error(), "cleared away") {
 		t.Errorf("with a failing nlbd: %v", err)
 	}
 	empty(t, dir)

@@ -34,6 +34,8 @@ func BenchmarkDecision(b *testing.B) {
 	asked := frames.Policy(map[int]portrules.Flags{frames.WebTable: portrules.Residual})
 	v4 := netip.AddrPortFrom(frames.Client, frames.ClientPort)
 	v6 := netip.AddrPortFrom(frames.Client6, frames.ClientPort)
+	forged := beacon(saying(1, withMe, 1))
+	forged[len(forged)-1] ^= 1
 	cases := []struct {
 		name   string
 		policy *portrules.Policy
@@ -45,6 +47,8 @@ func BenchmarkDecision(b *testing.B) {
 		{"ipv6 tcp syn, 256 rules 64 vips", many, frames.TCPFrame(v6, netip.AddrPortFrom(many.VIPs[1], 80), frames.SYN)},
 		{"ipv4 tcp ack, socket asked, 6 rules", asked, frames.TCPFrame(v4, netip.AddrPortFrom(frames.VIP4, 80), frames.ACK)},
 		{"ipv4 not a vip", few, frames.TCPFrame(v4, netip.AddrPortFrom(frames.Own4, 80), frames.SYN)},
+		{"beacon once more", few, beacon(saying(1, withMe, 1))},
+		{"beacon forged", few, forged},
 	}
 	for _, c := range cases {
 		serve(b, e, c.policy)

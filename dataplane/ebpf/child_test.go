@@ -79,6 +79,8 @@ func serveChild(member string) error {
 		Kind:       os.Getenv(childKind),
 		SourceMAC:  testSourceMAC,
 		ClusterMAC: frames.ClusterMAC[:],
+		Priority:   frames.Self,
+		BeaconKey:  frames.BeaconKey,
 	}, slog.Default(), options{clsact: os.Getenv(childClsact) != ""})
 	if err != nil {
 		return err

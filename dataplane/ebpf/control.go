@@ -14,7 +14,7 @@ import (
 // layout is the version of what programs, pages and pins look like. Raise it with
 // any change to bpf/maps.h that an older or newer engine would misread when it
 // takes over.
-const layout = 1
+const layout = 2
 
 // control is the map of the words that the programs read while the agent writes
 // them, seen as memory: a store is atomic and needs no system call.
@@ -36,6 +36,9 @@ func (c *control) words() *nlbControl {
 
 // setLease lets the programs answer until deadline, CLOCK_MONOTONIC ns.
 func (c *control) setLease(deadline uint64) { atomic.StoreUint64(&c.words().Lease, deadline) }
+
+// fence is the highest epoch that left this member out. Only programs write it.
+func (c *control) fence() uint64 { return atomic.LoadUint64(&c.words().Fence) }
 
 func (c *control) active() uint32         { return atomic.LoadUint32(&c.words().Active) }
 func (c *control) activate(policy uint32) { atomic.StoreUint32(&c.words().Active, policy) }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/cilium/ebpf"
 
+	"github.com/opennlb/opennlb/converge"
 	"github.com/opennlb/opennlb/dataplane"
 	"github.com/opennlb/opennlb/portrules"
 )
@@ -24,6 +25,8 @@ type Engine struct {
 	kind   string
 	tick   time.Duration
 	undos  []undo // of what Open did, in that order
+
+	beacons <-chan converge.Beacon
 
 	mu        sync.Mutex // guards what follows
 	objects   *objects
@@ -58,7 +61,7 @@ func (e *Engine) Install(p *portrules.Policy) error {
 	e.names = names
 
 	idle := 1 - e.control.active()
-	if err := e.objects.putPolicy(idle, pages); err != nil {
+	if err := e.putPolicy(idle, pages); err != nil {
 		return err
 	}
 	e.control.activate(idle)
@@ -138,15 +141,16 @@ func (e *Engine) leave() error {
 
 // objects are the programs and maps of one engine in the kernel.
 type objects struct {
-	collection                                  *ebpf.Collection
-	agent, counters, names, policies, fragments *ebpf.Map
-	page                                        *ebpf.MapSpec
+	collection                       *ebpf.Collection
+	agent, counters, names, policies *ebpf.Map
+	fragments, heard, beacons        *ebpf.Map
+	page                             *ebpf.MapSpec
 }
 
-// putPolicy stores a policy in a slot. Its pages are complete before a program can
-// see any of them.
-func (o *objects) putPolicy(slot uint32, pages []page) error {
-	spec := o.page.Copy()
+// putPolicy stores a policy in a slot, and pins it for a successor. Its pages are
+// complete before a program can see any of them.
+func (e *Engine) putPolicy(slot uint32, pages []page) error {
+	spec := e.objects.page.Copy()
 	spec.MaxEntries = uint32(len(pages))
 	m, err := ebpf.NewMap(spec)
 	if err != nil {
@@ -158,10 +162,10 @@ func (o *objects) putPolicy(slot uint32, pages []page) error {
 			return fmt.Errorf("write page of policy: %w", err)
 		}
 	}
-	if err := o.policies.Put(slot, m); err != nil {
+	if err := e.objects.policies.Put(slot, m); err != nil {
 		return fmt.Errorf("store policy: %w", err)
 	}
-	return nil
+	return e.pins.put(pinPolicy, m)
 }
 
 func (o *objects) nameCounter(number uint16, name string) error {
@@ -178,7 +182,7 @@ func (o *objects) close() error {
 func hint(err error) error {
 	var rejected *ebpf.VerifierError
 	if errors.Is(err, os.ErrPermission) && !errors.As(err, &rejected) {
-		return fmt.Errorf("%w: needs CAP_NET_ADMIN, CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN: run as root", err)
+		return fmt.Errorf("%w: needs CAP_NET_ADMIN, CAP_BPF and CAP_PERFMON: run as root", err)
 	}
 	return err
 }

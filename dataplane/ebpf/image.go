@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/opennlb/opennlb/nlbhash"
 	"github.com/opennlb/opennlb/portrules"
 )
 
@@ -39,11 +40,8 @@ func compile(p *portrules.Policy, counters []uint16) ([]page, error) {
 		return nil, err
 	}
 	head := nlbHead{
-		Epoch: p.Epoch,
-		HashKey: [2]uint64{
-			binary.LittleEndian.Uint64(p.HashKey[:8]),
-			binary.LittleEndian.Uint64(p.HashKey[8:]),
-		},
+		Epoch:   p.Epoch,
+		HashKey: keyWords(p.HashKey),
 	}
 	if err := placeVIPs(&head, p.VIPs); err != nil {
 		return nil, err
@@ -76,6 +74,11 @@ func compile(p *portrules.Policy, counters []uint16) ([]page, error) {
 	}
 	copy(im.pages[0][:], encoded)
 	return im.pages, nil
+}
+
+// keyWords returns a key as siphash.h takes it.
+func keyWords(key nlbhash.Key) [2]uint64 {
+	return [2]uint64{binary.LittleEndian.Uint64(key[:8]), binary.LittleEndian.Uint64(key[8:])}
 }
 
 func check(p *portrules.Policy) error {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/opennlb/opennlb/dataplane"
 	"github.com/opennlb/opennlb/portrules"
+	"github.com/opennlb/opennlb/portrules/frames"
 )
 
 // Return values of the programs (linux/pkt_cls.h, linux/bpf.h).
@@ -119,6 +120,33 @@ func (e *Engine) run(program string, frame []byte) (uint32, []byte, error) {
 	opts := ebpf.RunOptions{Data: frame, DataOut: make([]byte, len(frame)+256)}
 	code, err := e.objects.collection.Programs[program].Run(&opts)
 	return code, opts.DataOut, err
+}
+
+// setListener makes the engine know this of beacons.
+func setListener(t testing.TB, e *Engine, l *portrules.Listener) {
+	t.Helper()
+	var heard nlbHeard
+	for i, s := range l.Last {
+		heard.Last[i].Instance, heard.Last[i].Seq = s.Instance, s.Seq
+	}
+	if err := e.objects.heard.Put(uint32(0), &heard); err != nil {
+		t.Fatal(err)
+	}
+	e.control.words().Fence = l.Fence
+}
+
+// listenerOf reads what the engine knows of beacons.
+func listenerOf(t testing.TB, e *Engine) portrules.Listener {
+	t.Helper()
+	var heard nlbHeard
+	if err := e.objects.heard.Lookup(uint32(0), &heard); err != nil {
+		t.Fatal(err)
+	}
+	l := portrules.Listener{Self: frames.Self, Key: frames.BeaconKey, Fence: e.Fence()}
+	for i, last := range heard.Last {
+		l.Last[i] = portrules.Sequence{Instance: last.Instance, Seq: last.Seq}
+	}
+	return l
 }
 
 func kernelFragment(k portrules.FragmentKey) nlbFragment {

@@ -290,6 +290,7 @@ func TestOpenErrors(t *testing.T) {
 		{func(s *dataplane.Setup) { s.SourceMAC = nil }, "source MAC"},
 		{func(s *dataplane.Setup) { s.ClusterMAC = nil }, "cluster MAC"},
 		{func(s *dataplane.Setup) { s.Member = "" }, "need a name"},
+		{func(s *dataplane.Setup) { s.Priority = 33 }, "above 32"},
 	} {
 		setup := testSetup(t, "xdp")
 		tt.change(&setup)
@@ -323,6 +324,9 @@ func TestClosed(t *testing.T) {
 		if err := e.Close(); err != nil {
 			t.Error(err)
 		}
+	}
+	if _, ok := <-e.Beacons(); ok || e.Fence() != 0 {
+		t.Errorf("beacons are open: %t, fence %d", ok, e.Fence())
 	}
 	_, err := e.Counters()
 	for _, err := range []error{err, e.Renew(1), e.Install(frames.Policy(nil))} {

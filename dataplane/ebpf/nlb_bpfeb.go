@@ -19,6 +19,15 @@ type nlbAddr struct {
 	Lo uint64
 }
 
+type nlbBeacon struct {
+	_        structs.HostLayout
+	Epoch    uint64
+	Instance uint64
+	Seq      uint64
+	View     uint32
+	By       uint32
+}
+
 type nlbControl struct {
 	_       structs.HostLayout
 	Lease   uint64
@@ -26,11 +35,12 @@ type nlbControl struct {
 	Layout  uint32
 	Ifindex uint32
 	Clsact  uint32
+	Fence   uint64
 }
 
 type nlbCounts struct {
 	_       structs.HostLayout
-	Packets [16]uint64
+	Packets [20]uint64
 }
 
 type nlbFragment struct {
@@ -54,6 +64,20 @@ type nlbHead struct {
 	_            [6]byte
 }
 
+type nlbHeard struct {
+	_    structs.HostLayout
+	Lock struct {
+		_   structs.HostLayout
+		Val uint32
+	}
+	_    [4]byte
+	Last [33]struct {
+		_        structs.HostLayout
+		Instance uint64
+		Seq      uint64
+	}
+}
+
 type nlbName struct {
 	_    structs.HostLayout
 	Text [64]uint8
@@ -62,23 +86,27 @@ type nlbName struct {
 type nlbReason uint32
 
 const (
-	nlbReasonREASON_NOT_VIP        nlbReason = 0
-	nlbReasonREASON_NEW            nlbReason = 1
-	nlbReasonREASON_OWNER          nlbReason = 2
-	nlbReasonREASON_ESTABLISHED    nlbReason = 3
-	nlbReasonREASON_RESIDUAL       nlbReason = 4
-	nlbReasonREASON_DEFAULT_HOST   nlbReason = 5
-	nlbReasonREASON_FRAGMENT_OF    nlbReason = 6
-	nlbReasonREASON_NEIGHBOR_REPLY nlbReason = 7
-	nlbReasonREASON_LEASE_OVER     nlbReason = 8
-	nlbReasonREASON_NOT_OWNER      nlbReason = 9
-	nlbReasonREASON_NOT_DEFAULT    nlbReason = 10
-	nlbReasonREASON_RULE_DISABLED  nlbReason = 11
-	nlbReasonREASON_FOREIGN_HELD   nlbReason = 12
-	nlbReasonREASON_STRAY_FRAGMENT nlbReason = 13
-	nlbReasonREASON_NEIGHBOR       nlbReason = 14
-	nlbReasonREASON_MALFORMED      nlbReason = 15
-	nlbReasonNUM_REASONS           nlbReason = 16
+	nlbReasonREASON_NOT_VIP         nlbReason = 0
+	nlbReasonREASON_NEW             nlbReason = 1
+	nlbReasonREASON_OWNER           nlbReason = 2
+	nlbReasonREASON_ESTABLISHED     nlbReason = 3
+	nlbReasonREASON_RESIDUAL        nlbReason = 4
+	nlbReasonREASON_DEFAULT_HOST    nlbReason = 5
+	nlbReasonREASON_FRAGMENT_OF     nlbReason = 6
+	nlbReasonREASON_NEIGHBOR_REPLY  nlbReason = 7
+	nlbReasonREASON_LEASE_OVER      nlbReason = 8
+	nlbReasonREASON_NOT_OWNER       nlbReason = 9
+	nlbReasonREASON_NOT_DEFAULT     nlbReason = 10
+	nlbReasonREASON_RULE_DISABLED   nlbReason = 11
+	nlbReasonREASON_FOREIGN_HELD    nlbReason = 12
+	nlbReasonREASON_STRAY_FRAGMENT  nlbReason = 13
+	nlbReasonREASON_NEIGHBOR        nlbReason = 14
+	nlbReasonREASON_MALFORMED       nlbReason = 15
+	nlbReasonREASON_FENCED          nlbReason = 16
+	nlbReasonREASON_BEACON          nlbReason = 17
+	nlbReasonREASON_BEACON_FORGED   nlbReason = 18
+	nlbReasonREASON_BEACON_REPLAYED nlbReason = 19
+	nlbReasonNUM_REASONS            nlbReason = 20
 )
 
 type nlbRule struct {
@@ -93,18 +121,23 @@ type nlbRule struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	nlbMapBeacons       = "beacons"
 	nlbMapCounters      = "counters"
 	nlbMapFragments     = "fragments"
+	nlbMapHeard         = "heard"
 	nlbMapNames         = "names"
 	nlbMapPolicies      = "policies"
 	nlbProgNlbTcIn      = "nlb_tc_in"
 	nlbProgNlbTcOut     = "nlb_tc_out"
 	nlbProgNlbXdp       = "nlb_xdp"
 	nlbVarAgent         = "agent"
+	nlbVarBeaconKey     = "beacon_key"
 	nlbVarClusterMac    = "cluster_mac"
+	nlbVarMentionBeacon = "mention_beacon"
 	nlbVarMentionHead   = "mention_head"
 	nlbVarMentionReason = "mention_reason"
 	nlbVarOwnMac        = "own_mac"
+	nlbVarOwnPriority   = "own_priority"
 	nlbVarSourceMac     = "source_mac"
 )
 
@@ -159,8 +192,10 @@ type nlbProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type nlbMapSpecs struct {
+	Beacons   *ebpf.MapSpec `ebpf:"beacons"`
 	Counters  *ebpf.MapSpec `ebpf:"counters"`
 	Fragments *ebpf.MapSpec `ebpf:"fragments"`
+	Heard     *ebpf.MapSpec `ebpf:"heard"`
 	Names     *ebpf.MapSpec `ebpf:"names"`
 	Policies  *ebpf.MapSpec `ebpf:"policies"`
 }
@@ -170,10 +205,13 @@ type nlbMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type nlbVariableSpecs struct {
 	Agent         *ebpf.VariableSpec `ebpf:"agent"`
+	BeaconKey     *ebpf.VariableSpec `ebpf:"beacon_key"`
 	ClusterMac    *ebpf.VariableSpec `ebpf:"cluster_mac"`
+	MentionBeacon *ebpf.VariableSpec `ebpf:"mention_beacon"`
 	MentionHead   *ebpf.VariableSpec `ebpf:"mention_head"`
 	MentionReason *ebpf.VariableSpec `ebpf:"mention_reason"`
 	OwnMac        *ebpf.VariableSpec `ebpf:"own_mac"`
+	OwnPriority   *ebpf.VariableSpec `ebpf:"own_priority"`
 	SourceMac     *ebpf.VariableSpec `ebpf:"source_mac"`
 }
 
@@ -197,16 +235,20 @@ func (o *nlbObjects) Close() error {
 //
 // It can be passed to loadNlbObjects or ebpf.CollectionSpec.LoadAndAssign.
 type nlbMaps struct {
+	Beacons   *ebpf.Map `ebpf:"beacons"`
 	Counters  *ebpf.Map `ebpf:"counters"`
 	Fragments *ebpf.Map `ebpf:"fragments"`
+	Heard     *ebpf.Map `ebpf:"heard"`
 	Names     *ebpf.Map `ebpf:"names"`
 	Policies  *ebpf.Map `ebpf:"policies"`
 }
 
 func (m *nlbMaps) Close() error {
 	return _NlbClose(
+		m.Beacons,
 		m.Counters,
 		m.Fragments,
+		m.Heard,
 		m.Names,
 		m.Policies,
 	)
@@ -217,10 +259,13 @@ func (m *nlbMaps) Close() error {
 // It can be passed to loadNlbObjects or ebpf.CollectionSpec.LoadAndAssign.
 type nlbVariables struct {
 	Agent         *ebpf.Variable `ebpf:"agent"`
+	BeaconKey     *ebpf.Variable `ebpf:"beacon_key"`
 	ClusterMac    *ebpf.Variable `ebpf:"cluster_mac"`
+	MentionBeacon *ebpf.Variable `ebpf:"mention_beacon"`
 	MentionHead   *ebpf.Variable `ebpf:"mention_head"`
 	MentionReason *ebpf.Variable `ebpf:"mention_reason"`
 	OwnMac        *ebpf.Variable `ebpf:"own_mac"`
+	OwnPriority   *ebpf.Variable `ebpf:"own_priority"`
 	SourceMac     *ebpf.Variable `ebpf:"source_mac"`
 }
 

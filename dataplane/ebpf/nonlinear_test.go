@@ -41,10 +41,14 @@ func TestNonLinear(t *testing.T) {
 		"ipv4":                 frames.Frame(frames.Client, frames.VIP4, 17, datagram),
 		"ipv6":                 frames.Frame(frames.Client6, frames.VIP6, 17, datagram),
 		"ipv6 with long chain": frames.Ethernet(portrules.EtherTypeIPv6, chain.Bytes()),
+		"beacon":               append(beacon(saying(1, withMe, 1)), payload...),
 	} {
 		before, want := counters(t, e), make(tally)
 		pkt := portrules.Parse(frame)
-		want.add(frames.Policy(own), frames.Policy(own).Decide(&pkt, portrules.Env{}))
+		listener := portrules.Listener{Self: frames.Self, Key: frames.BeaconKey}
+		want.add(frames.Policy(own), frames.Policy(own).Decide(&pkt, portrules.Env{
+			Beacon: func(b [portrules.BeaconSize]byte) portrules.Reason { return listener.Hear(b, 7) },
+		}))
 		header := make([]byte, 10) // struct virtio_net_hdr
 		header[2] = 14             // hdr_len: what becomes linear
 		if err := unix.Sendto(w.raw, append(header, frame...), 0, &unix.SockaddrLinklayer{Ifindex: w.ifindex}); err != nil {
@@ -68,6 +72,7 @@ func TestXDPBuffers(t *testing.T) {
 		Src: frames.Client6, Dst: frames.VIP6, Protocol: 17, Payload: udp,
 		Extensions: []frames.Extension{frames.OptionsHeader(frames.Destination, 512)},
 	}.Bytes())
+	word := append(beacon(saying(1, withMe, 1)), make([]byte, 5000)...)
 	type xdpMD struct{ Data, DataEnd, DataMeta, IngressIfindex, RxQueueIndex, EgressIfindex uint32 }
 	for _, tt := range []struct {
 		frame  []byte
@@ -79,6 +84,9 @@ func TestXDPBuffers(t *testing.T) {
 		{short, 60, xdpPass}, // not even the ports
 		{long, 128, xdpPass},
 		{long, 1024, xdpDrop},
+		{word, 14, xdpPass},
+		{word, 14 + 47, xdpPass}, // not even the tag
+		{word, 14 + 48, xdpDrop},
 	} {
 		opts := ebpf.RunOptions{Data: tt.frame, Context: xdpMD{DataEnd: tt.linear}}
 		code, err := e.objects.collection.Programs[xdp.name].Run(&opts)

@@ -9,6 +9,7 @@ import (
 	"github.com/cilium/ebpf"
 
 	"github.com/opennlb/opennlb/dataplane"
+	"github.com/opennlb/opennlb/nlbhash"
 )
 
 // options are for tests.
@@ -71,6 +72,11 @@ func (e *Engine) open(setup dataplane.Setup, opts options) (takeover bool, err e
 		return takeover, err
 	}
 	e.onClose(e.objects.close)
+	var stop func() error
+	if e.beacons, stop, err = listen(e.objects.beacons); err != nil {
+		return takeover, err
+	}
+	e.onClose(stop)
 	if e.control, err = mapControl(e.objects.agent); err != nil {
 		return takeover, err
 	}
@@ -98,6 +104,8 @@ func checkSetup(setup dataplane.Setup) error {
 		return fmt.Errorf("source MAC %q is not 6 bytes long", setup.SourceMAC)
 	case len(setup.ClusterMAC) != 6:
 		return fmt.Errorf("cluster MAC %q is not 6 bytes long", setup.ClusterMAC)
+	case setup.Priority > nlbhash.MaxPriority:
+		return fmt.Errorf("priority %d is above %d", setup.Priority, nlbhash.MaxPriority)
 	}
 	switch setup.Kind {
 	case "auto", "xdp", "tc":
@@ -113,15 +121,18 @@ func (e *Engine) load(setup dataplane.Setup) (*objects, error) {
 	if err != nil {
 		return nil, err
 	}
-	for name, mac := range map[string][]byte{
-		nlbVarOwnMac:     e.device.mac,
-		nlbVarSourceMac:  setup.SourceMAC,
-		nlbVarClusterMac: setup.ClusterMAC,
+	for name, value := range map[string]any{
+		nlbVarOwnMac:      [6]byte(e.device.mac),
+		nlbVarSourceMac:   [6]byte(setup.SourceMAC),
+		nlbVarClusterMac:  [6]byte(setup.ClusterMAC),
+		nlbVarOwnPriority: setup.Priority,
+		nlbVarBeaconKey:   keyWords(setup.BeaconKey),
 	} {
-		if err := spec.Variables[name].Set([6]byte(mac)); err != nil {
+		if err := spec.Variables[name].Set(value); err != nil {
 			return nil, fmt.Errorf("set %s: %w", name, err)
 		}
 	}
+	spec.Maps[nlbMapBeacons].MaxEntries = uint32(os.Getpagesize()) // bytes; the least there is
 	if setup.Kind == "tc" {
 		delete(spec.Programs, xdp.name)
 	}
@@ -141,6 +152,8 @@ func (e *Engine) load(setup dataplane.Setup) (*objects, error) {
 		names:      collection.Maps[nlbMapNames],
 		policies:   collection.Maps[nlbMapPolicies],
 		fragments:  collection.Maps[nlbMapFragments],
+		heard:      collection.Maps[nlbMapHeard],
+		beacons:    collection.Maps[nlbMapBeacons],
 		page:       spec.Maps[nlbMapPolicies].InnerMap,
 	}, nil
 }
@@ -148,7 +161,6 @@ func (e *Engine) load(setup dataplane.Setup) (*objects, error) {
 // pinMaps lets others read the counters of this engine, and a successor take over.
 func (e *Engine) pinMaps() error {
 	return errors.Join(
-		e.pins.put(pinPolicies, e.objects.policies),
 		e.pins.put(pinNames, e.objects.names),
 		e.pins.put(pinCounters, e.objects.counters),
 		e.pins.put(pinAgent, e.objects.agent))

@@ -19,7 +19,7 @@ const (
 	pinAgent    = "agent"
 	pinCounters = "counters"
 	pinNames    = "names"
-	pinPolicies = "policies"
+	pinPolicy   = "policy" // the pages of the active policy, or of the one about to be
 )
 
 // pins is the directory that holds what must outlive the agent.

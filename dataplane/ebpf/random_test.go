@@ -23,8 +23,10 @@ func TestRandom(t *testing.T) {
 	seed := uint64(1)
 	rng := rand.New(rand.NewPCG(seed, 2))
 	reasons := make(map[portrules.Reason]int)
+	listener := &portrules.Listener{Self: frames.Self, Key: frames.BeaconKey}
 	for n := range policies {
 		p := frames.RandomPolicy(rng)
+		p.Epoch = uint64(n+1)<<31 - 1 // above the fence that the one before left
 		install(t, e, p)
 		setFragments(t, e)
 		batch := make([][]byte, 0, perPolicy)
@@ -36,7 +38,7 @@ func TestRandom(t *testing.T) {
 				}
 			}
 		}
-		c := comparison{e: e, policy: p, fragments: make(map[portrules.FragmentKey]bool), reasons: reasons}
+		c := comparison{e: e, policy: p, fragments: make(map[portrules.FragmentKey]bool), reasons: reasons, listener: listener}
 		end := c.connectSome(t, batch)
 		c.leaseOver = n%10 == 9
 		c.run(t, batch)
@@ -61,6 +63,7 @@ type comparison struct {
 	sockets   map[portrules.Flow]bool
 	fragments map[portrules.FragmentKey]bool
 	reasons   map[portrules.Reason]int
+	listener  *portrules.Listener
 }
 
 // connectSome makes sockets for a few frames whose verdict depends on them.
@@ -96,8 +99,13 @@ func (c *comparison) run(t *testing.T, batch [][]byte) {
 	}
 	env := portrules.Env{
 		LeaseOver:        c.leaseOver,
+		Beacon:           func(b [portrules.BeaconSize]byte) portrules.Reason { return c.listener.Hear(b, c.policy.Epoch) },
 		HasSocket:        func(f portrules.Flow) bool { return c.sockets[f] },
 		FragmentAccepted: func(k portrules.FragmentKey) bool { return c.fragments[k] },
+	}
+	decide := func(pkt *portrules.Packet) portrules.Decision {
+		env.Fence = c.listener.Fence
+		return c.policy.Decide(pkt, env)
 	}
 	const step = 500 // frames between looks at the counters
 	for len(batch) > 0 {
@@ -105,28 +113,44 @@ func (c *comparison) run(t *testing.T, batch [][]byte) {
 		want := make(tally)
 		some := batch[:min(step, len(batch))]
 		batch = batch[len(some):]
-		for _, frame := range some {
+		for i, frame := range some {
 			pkt := portrules.Parse(frame)
-			d := c.policy.Decide(&pkt, env)
-			c.reasons[d.Reason]++
-			if d.RecordFragment {
-				c.fragments[pkt.Fragment.Key] = true
+			runTC := func() {
+				d := decide(&pkt)
+				c.reasons[d.Reason]++
+				if d.RecordFragment {
+					c.fragments[pkt.Fragment.Key] = true
+				}
+				if d.Verdict != portrules.Pass {
+					want.add(c.policy, d)
+				}
+				if err := c.e.runTC(frame, d.Verdict); err != nil {
+					t.Errorf("%+v: %v\n%+v", d, err, pkt)
+				}
 			}
-			if d.Verdict != portrules.Pass {
-				want.add(c.policy, d)
+			runXDP := func() {
+				d := decide(&pkt)
+				if xdpDrops(d) {
+					want.add(c.policy, d)
+				}
+				if err := c.e.runXDP(frame, d); err != nil {
+					t.Errorf("%v: %v\n%+v", d.Reason, err, pkt)
+				}
 			}
-			if xdpDrops(d) {
-				want.add(c.policy, d)
-			}
-			if err := c.e.runTC(frame, d.Verdict); err != nil {
-				t.Errorf("%+v: %v\n%+v", d, err, pkt)
-			}
-			if err := c.e.runXDP(frame, d); err != nil {
-				t.Errorf("%v: %v\n%+v", d.Reason, err, pkt)
+			// A beacon is a good one only where it is heard first.
+			if i%2 == 0 {
+				runTC()
+				runXDP()
+			} else {
+				runXDP()
+				runTC()
 			}
 		}
 		if err := want.compare(before, counters(t, c.e)); err != nil {
 			t.Error(err)
+		}
+		if got := listenerOf(t, c.e); got != *c.listener {
+			t.Errorf("the programs know\n%+v, want\n%+v", got, *c.listener)
 		}
 	}
 	for k := range c.fragments {

@@ -90,13 +90,20 @@ func testSetup(t testing.TB, kind string) dataplane.Setup {
 		Kind:       kind,
 		SourceMAC:  testSourceMAC,
 		ClusterMAC: frames.ClusterMAC[:],
+		Priority:   frames.Self,
+		BeaconKey:  frames.BeaconKey,
 	}
 }
 
 // openEngine opens an engine on the veth pair, to be closed with the test.
 func openEngine(t testing.TB, kind string, opts options) *Engine {
 	t.Helper()
-	e, err := open(testSetup(t, kind), slog.New(slog.NewTextHandler(t.Output(), nil)), opts)
+	return openSetup(t, testSetup(t, kind), opts)
+}
+
+func openSetup(t testing.TB, setup dataplane.Setup, opts options) *Engine {
+	t.Helper()
+	e, err := open(setup, slog.New(slog.NewTextHandler(t.Output(), nil)), opts)
 	if err != nil {
 		t.Fatal(err)
 	}

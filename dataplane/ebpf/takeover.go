@@ -1,11 +1,6 @@
 package ebpf
 
-import (
-	"errors"
-	"fmt"
-
-	"github.com/cilium/ebpf"
-)
+import "fmt"
 
 // silence ends the lease of a dead predecessor, which may have some time to run,
 // and returns a copy of its control words; nil without a predecessor.
@@ -31,18 +26,9 @@ func (o *objects) inherit(p pins, old *nlbControl) error {
 		return fmt.Errorf("pins %s were left by another version of nlbd (layout %d, not %d): run `nlbd --cleanup` when no VIP is on this host, or start that version and stop it in order",
 			p, old.Layout, layout)
 	}
-	policies, err := p.load(pinPolicies)
-	if policies == nil {
+	policy, err := p.load(pinPolicy)
+	if policy == nil { // or it died before its first Install
 		return err
-	}
-	defer policies.Close()
-	var policy *ebpf.Map
-	err = policies.Lookup(old.Active, &policy)
-	if errors.Is(err, ebpf.ErrKeyNotExist) { // it died before its first Install
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("look up predecessor's policy: %w", err)
 	}
 	defer policy.Close()
 	if err := o.policies.Put(uint32(0), policy); err != nil {

@@ -28,6 +28,9 @@ func TestVectors(t *testing.T) {
 }
 
 func testVector(t *testing.T, e *Engine, v frames.Vector) {
+	after := v.Listener()
+	pkt := portrules.Parse(v.Frame)
+	v.Policy.Decide(&pkt, v.Env(after))
 	lease := dataplane.Now().Add(longLease)
 	if v.LeaseOver {
 		lease = 0
@@ -42,6 +45,7 @@ func testVector(t *testing.T, e *Engine, v frames.Vector) {
 	defer provideSocket(t, v)()
 
 	d := portrules.Decision{Verdict: v.Verdict, Reason: v.Reason, Rule: v.Rule}
+	setListener(t, e, v.Listener())
 	before := counters(t, e)
 	if err := e.runTC(v.Frame, v.Verdict); err != nil {
 		t.Errorf("%s: %v", v.Name, err)
@@ -53,12 +57,14 @@ func testVector(t *testing.T, e *Engine, v frames.Vector) {
 	if err := want.compare(before, counters(t, e)); err != nil {
 		t.Errorf("%s: tc %v", v.Name, err)
 	}
-	if v.Records {
-		if k := portrules.Parse(v.Frame); !hasFragment(e, k.Fragment.Key) {
-			t.Errorf("%s: fragment not recorded", v.Name)
-		}
+	if got := listenerOf(t, e); got != *after {
+		t.Errorf("%s: tc leaves\n%+v, want\n%+v", v.Name, got, *after)
+	}
+	if v.Records && !hasFragment(e, pkt.Fragment.Key) {
+		t.Errorf("%s: fragment not recorded", v.Name)
 	}
 
+	setListener(t, e, v.Listener())
 	before = counters(t, e)
 	if err := e.runXDP(v.Frame, d); err != nil {
 		t.Errorf("%s: %v", v.Name, err)
@@ -69,6 +75,9 @@ func testVector(t *testing.T, e *Engine, v frames.Vector) {
 	}
 	if err := want.compare(before, counters(t, e)); err != nil {
 		t.Errorf("%s: XDP %v", v.Name, err)
+	}
+	if got := listenerOf(t, e); got != *after {
+		t.Errorf("%s: XDP leaves\n%+v, want\n%+v", v.Name, got, *after)
 	}
 }
 

@@ -103,10 +103,16 @@ func (w *wire) send(to netip.Addr, mac net.HardwareAddr) uint32 {
 	w.sequence++
 	frame := frames.Frame(testClient.Addr(), to, 17, frames.UDP(testClient, netip.AddrPortFrom(to, probePort), binary.BigEndian.AppendUint32(nil, w.sequence)))
 	copy(frame, mac)
-	if err := unix.Sendto(w.raw, frame, 0, &unix.SockaddrLinklayer{Ifindex: w.ifindex, Protocol: 0}); err != nil {
+	w.put(frame)
+	return w.sequence
+}
+
+// put sends a frame as it is.
+func (w *wire) put(frame []byte) {
+	w.t.Helper()
+	if err := unix.Sendto(w.raw, frame, 0, &unix.SockaddrLinklayer{Ifindex: w.ifindex}); err != nil {
 		w.t.Fatal(err)
 	}
-	return w.sequence
 }
 
 func vipPort(port uint16) netip.AddrPort { return netip.AddrPortFrom(frames.VIP4, port) }

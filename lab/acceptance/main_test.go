@@ -167,12 +167,6 @@ func lanes(owner map[netip.Addr]string) map[string][]netip.Addr {
 	return out
 }
 
-// member returns the member of this name.
-func (c *cluster) member(name string) *lab.Member {
-	i := slices.IndexFunc(c.Members, func(m *lab.Member) bool { return m.Name == name })
-	return c.Members[i]
-}
-
 func (c *cluster) sleep(d time.Duration) {
 	select {
 	case <-time.After(d):

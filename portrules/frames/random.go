@@ -43,6 +43,8 @@ func randomFrame(rng *rand.Rand, p *portrules.Policy) []byte {
 	case 6, 7, 8, 9:
 		return randomPacket(rng, src, dst, portrules.ProtoUDP, UDP(from, to, randomBytes(rng, rng.IntN(64))))
 	case 10:
+		return randomBeacon(rng, p)
+	case 11:
 		return TCPFrame(to, from, ACK) // the way back
 	}
 	return randomPacket(rng, src, dst, portrules.ProtoTCP, TCP(from, to, randomFlags(rng), randomBytes(rng, rng.IntN(64))))

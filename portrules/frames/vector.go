@@ -17,17 +17,29 @@ type Vector struct {
 	LeaseOver bool
 	Socket    portrules.Flow        // the only connected TCP socket of the member; zero: none
 	Fragment  portrules.FragmentKey // the only entry of the fragment table; zero: none
+	Fence     uint64
+	Heard     portrules.Sequence // the last beacon of member 1; zero: none
 
-	Verdict portrules.Verdict
-	Reason  portrules.Reason
-	Rule    int  // index into Policy.Rules, or -1
-	Records bool // the frame enters its fragment key in the fragment table
+	Verdict    portrules.Verdict
+	Reason     portrules.Reason
+	Rule       int  // index into Policy.Rules, or -1
+	Records    bool // the frame enters its fragment key in the fragment table
+	FenceAfter uint64
+}
+
+// Listener returns what the member knows of beacons before the frame arrives.
+func (v Vector) Listener() *portrules.Listener {
+	l := &portrules.Listener{Self: Self, Key: BeaconKey, Fence: v.Fence}
+	l.Last[1] = v.Heard
+	return l
 }
 
 // Env returns the circumstances as Decide takes them.
-func (v Vector) Env() portrules.Env {
+func (v Vector) Env(l *portrules.Listener) portrules.Env {
 	return portrules.Env{
 		LeaseOver:        v.LeaseOver,
+		Fence:            l.Fence,
+		Beacon:           func(b [portrules.BeaconSize]byte) portrules.Reason { return l.Hear(b, v.Policy.Epoch) },
 		HasSocket:        func(f portrules.Flow) bool { return f == v.Socket },
 		FragmentAccepted: func(k portrules.FragmentKey) bool { return k == v.Fragment },
 	}
@@ -35,10 +47,11 @@ func (v Vector) Env() portrules.Env {
 
 // Vectors returns all vectors; many share a policy.
 func Vectors() []Vector {
-	all := slices.Concat(arpVectors(), mappedVectors())
+	all := slices.Concat(beaconVectors(), sequenceVectors(), arpVectors(), mappedVectors())
 	for _, f := range families() {
 		group := slices.Concat(f.neighborVectors(), f.addressVectors(), f.ruleVectors(), f.protocolVectors(),
-			f.flagVectors(), f.keyVectors(), f.fragmentVectors(), f.truncatedVectors())
+			f.flagVectors(), f.keyVectors(), f.fragmentVectors(), f.truncatedVectors(),
+			f.fenceVectors())
 		for _, v := range group {
 			v.Name = f.name + " " + v.Name
 			all = append(all, v)
@@ -92,6 +105,12 @@ func mine() *portrules.Policy {
 }
 
 func theirs() *portrules.Policy { return Policy(nil) }
+
+// hears completes a vector with a good beacon.
+func (v Vector) hears(fence uint64) Vector {
+	v.FenceAfter = fence
+	return v.drop(portrules.BeaconHeard, -1)
+}
 
 // accept, drop and pass complete a vector.
 func (v Vector) accept(reason portrules.Reason, rule int) Vector {

@@ -3,9 +3,9 @@
 #define NLB_DECIDE_H
 
 /* The decision of docs/DECISION.md; numbers are its paragraphs. It changes
- * nothing but the fragment table. portrules.Decide is the same in Go. */
+ * nothing but the fragment table and what was heard of beacons. portrules.Decide is the same in Go. */
 
-#include "packet.h"
+#include "beacon.h"
 
 /* has_socket asks the member's own socket table for a connection with exactly
  * these ends. A listener is none. */
@@ -140,11 +140,23 @@ static __always_inline enum reason decide_arp(const struct frame *f, const struc
 	return arp->operation == bpf_htons(2) ? REASON_NEIGHBOR_REPLY : REASON_NEIGHBOR;
 }
 
+/* silence says why this member answers nothing at all (4), REASON_NOT_VIP where it
+ * may answer. */
+static __always_inline enum reason silence(const struct policy *policy, __u64 now)
+{
+	if (now >= agent.lease)
+		return REASON_LEASE_OVER;
+	if (agent.fence > policy->head->epoch)
+		return REASON_FENCED;
+	return REASON_NOT_VIP;
+}
+
 static __always_inline enum reason decide_v4(const struct frame *f, const struct policy *policy,
 					     __u64 now, __u32 *counter)
 {
 	struct iphdr *ip = ipv4_of(f);
 	struct packet p = {};
+	enum reason silent;
 	__u32 vip;
 
 	if (!ip)
@@ -153,8 +165,9 @@ static __always_inline enum reason decide_v4(const struct frame *f, const struct
 	vip = find_vip(policy, &p.dst);
 	if (vip >= MAX_VIPS)
 		return REASON_NOT_VIP;
-	if (now >= agent.lease)
-		return REASON_LEASE_OVER;
+	silent = silence(policy, now);
+	if (silent)
+		return silent;
 	p.src = addr_v4(ip->saddr);
 	if (!parse_v4(f, ip, &p))
 		return REASON_MALFORMED;
@@ -201,8 +214,9 @@ static __always_inline enum reason decide_v6(const struct frame *f, const struct
 	}
 	if (vip >= MAX_VIPS)
 		return REASON_NOT_VIP;
-	if (now >= agent.lease)
-		return REASON_LEASE_OVER;
+	reason = silence(policy, now);
+	if (reason)
+		return reason;
 	p.src = addr_v6(&ip->saddr);
 	if (!parse_v6(f, ip, &p))
 		return REASON_MALFORMED;
@@ -217,7 +231,11 @@ static __always_inline enum reason decide(const struct frame *f, __u64 now, __u3
 	struct policy policy;
 
 	*counter = 0;
-	if ((void *)(eth + 1) > f->end || !load(&policy))
+	if ((void *)(eth + 1) > f->end)
+		return REASON_NOT_VIP;
+	if (eth->h_proto == ETHERTYPE_BEACON)
+		return decide_beacon(f);
+	if (!load(&policy))
 		return REASON_NOT_VIP;
 	if (eth->h_proto == ETHERTYPE_IPV4)
 		return decide_v4(f, &policy, now, counter);
@@ -232,8 +250,8 @@ static __always_inline void count(__u32 counter, enum reason reason)
 {
 	struct counts *c = bpf_map_lookup_elem(&counters, &counter);
 
-	if (c)
-		c->packets[reason % NUM_REASONS]++;
+	if (c && reason < NUM_REASONS)
+		c->packets[reason]++;
 }
 
 #endif

@@ -9,6 +9,7 @@
 #define MAX_RULES 256
 #define MAX_COUNTERS 512 /* two policies' worth of rules, so that no number is in use twice */
 #define MAX_FRAGMENTS 4096
+#define MAX_PRIORITY 32
 #define NAME_LENGTH 64
 
 #define PAGE_LENGTH 4096
@@ -67,20 +68,20 @@ struct {
 	__array(values, struct pages);
 } policies SEC(".maps");
 
-/* Words that the agent writes while programs run; mapped into its memory. */
+/* Words that the agent writes, and reads, while programs run; mapped into its memory. */
 struct control {
 	__u64 lease;  /* CLOCK_MONOTONIC ns; from then on nothing is answered */
 	__u32 active; /* index into policies */
 	__u32 layout; /* LAYOUT of the program that uses the pages */
 	__u32 ifindex;
 	__u32 clsact; /* 0: tcx; 1: clsact filters; 2: and the qdisc is ours */
+	__u64 fence;  /* written by the programs: a policy of a lower epoch answers nothing */
 };
 volatile struct control agent SEC(".data.agent");
 
 struct counts {
 	__u64 packets[NUM_REASONS];
 };
-_Static_assert(NUM_REASONS == 16, "reasons fill a struct counts");
 
 /* By rule.counter; 0 counts traffic that no rule covers. */
 struct {
@@ -116,9 +117,39 @@ struct {
 	__type(value, __u8);
 } fragments SEC(".maps");
 
+/* A beacon as the agent is told of it. */
+struct beacon {
+	__u64 epoch, instance, seq;
+	__u32 view, by;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4096); /* a page; set before loading */
+} beacons SEC(".maps");
+
+struct last {
+	__u64 instance, seq;
+};
+
+/* The last beacon of each member, by priority. */
+struct heard {
+	struct bpf_spin_lock lock; /* also of agent.fence */
+	struct last last[MAX_PRIORITY + 1];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct heard);
+} heard SEC(".maps");
+
 /* Set before loading. */
 const volatile __u8 own_mac[6];
 const volatile __u8 source_mac[6];
 const volatile __u8 cluster_mac[6];
+const volatile __u8 own_priority; /* 0: beacons are frames like any other */
+const volatile __u64 beacon_key[2];
 
 #endif

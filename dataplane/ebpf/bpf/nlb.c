@@ -157,7 +157,8 @@ static __always_inline int filter(struct xdp_md *xdp, __u64 now)
 	reason = decide(&f, now, &counter);
 	if (!IS_DROP(reason) || reason == REASON_NEIGHBOR)
 		return XDP_PASS;
-	if (reason == REASON_MALFORMED && bpf_xdp_get_buff_len(xdp) > xdp->data_end - xdp->data)
+	if ((reason == REASON_MALFORMED || reason == REASON_BEACON_FORGED) &&
+	    bpf_xdp_get_buff_len(xdp) > xdp->data_end - xdp->data)
 		return XDP_PASS; /* the rest is in another buffer */
 	count(counter, reason);
 	return XDP_DROP;
@@ -183,4 +184,5 @@ int nlb_xdp(struct xdp_md *xdp)
 
 /* Types that only the Go side names must be mentioned to reach the BTF. */
 const struct head *mention_head __attribute__((unused));
+const struct beacon *mention_beacon __attribute__((unused));
 const enum reason *mention_reason __attribute__((unused));

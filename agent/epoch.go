@@ -1,0 +1,56 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// epochFile keeps the highest epoch that this member agreed to, so that epochs go on
+// rising when all members were off: a beacon recorded before then stays outdated.
+const epochFile = "epoch"
+
+// loadEpoch reads the epoch, 0 when there is none. One that cannot be read is
+// forgotten: peers know better, and without peers nothing depends on it but replays.
+func loadEpoch(dir string) (uint64, error) {
+	data, err := os.ReadFile(filepath.Join(dir, epochFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("read the last epoch: %w", err)
+	}
+	n, err := strconv.ParseUint(strings.TrimSpace(string(data)), 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("read the last epoch from %s: %w: counting starts anew", filepath.Join(dir, epochFile), err)
+	}
+	return n, nil
+}
+
+// saveEpoch replaces the file, never leaving half of one.
+func saveEpoch(dir string, n uint64) error {
+	next := filepath.Join(dir, epochFile+".new")
+	if err := os.WriteFile(next, fmt.Appendln(nil, n), 0o600); err != nil {
+		return fmt.Errorf("save the epoch: %w", err)
+	}
+	if err := os.Rename(next, filepath.Join(dir, epochFile)); err != nil {
+		return fmt.Errorf("save the epoch: %w", err)
+	}
+	return nil
+}
+
+// rememberEpoch saves the epoch in force when it is a new one.
+func (l *loop) rememberEpoch() {
+	a := l.machine.Committed()
+	if a == nil || a.Epoch.N == l.epoch {
+		return
+	}
+	l.epoch = a.Epoch.N
+	if err := saveEpoch(l.cfg.StateDir, l.epoch); err != nil {
+		l.log.Warn("the epoch will be forgotten at a restart", "error", err)
+	}
+}

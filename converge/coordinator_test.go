@@ -1,0 +1,215 @@
+package converge
+
+import (
+	"testing"
+	"time"
+)
+
+// wordOf is what p says about itself in some view.
+func wordOf(p uint8, version uint64, view Epoch, seen uint64) Message {
+	i := info(p)
+	i.Version = version
+	return msg(p, Message{Info: &InfoMsg{Info: i, Digest: "d", View: view, Seen: seen}})
+}
+
+func TestFounder(t *testing.T) {
+	other := wordOf(1, 1, Epoch{}, 0)
+	other.Info.Digest = "x"
+	for _, c := range []struct {
+		name    string
+		alive   []uint8
+		words   []Message
+		after   time.Duration
+		founder uint8 // 0: nobody
+	}{
+		{"alone, still listening", nil, nil, 900 * time.Millisecond, 0},
+		{"alone", nil, nil, time.Second, 2},
+		{"somebody has not spoken", []uint8{3}, nil, 900 * time.Millisecond, 0},
+		{"somebody never speaks", []uint8{1}, nil, 1100 * time.Millisecond, 2},
+		{"lowest of two", []uint8{3}, []Message{wordOf(3, 1, Epoch{}, 0)}, time.Second, 2},
+		{"a lower one", []uint8{1}, []Message{wordOf(1, 1, Epoch{}, 0)}, time.Second, 1},
+		{"a lower one of another configuration", []uint8{1}, []Message{other}, time.Second, 2},
+		{"somebody has a view", []uint8{3}, []Message{wordOf(3, 1, Epoch{N: 4}, 4)}, 5 * time.Second, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			m := member(2, c.alive...)
+			for _, w := range c.words {
+				m.Receive(t0, w)
+			}
+			for now := t0; now.Before(t0.Add(c.after)); now = now.Add(simTick) {
+				m.now = now
+			}
+			m.now = t0.Add(c.after)
+			if got := m.founder().Priority; got != c.founder {
+				t.Errorf("founder %d, want %d", got, c.founder)
+			}
+		})
+	}
+}
+
+func TestCoordinator(t *testing.T) {
+	a := agreement(5, 1, nil, infos(1, 2, 3))
+	for _, c := range []struct {
+		name  string
+		alive []uint8
+		word  *Message
+		want  uint8
+	}{
+		{"the lowest", []uint8{1, 2}, nil, 1},
+		{"the lowest that lives", []uint8{2}, nil, 2},
+		{"not one that is in no view", []uint8{1, 2}, ptr(wordOf(1, 2, Epoch{}, 5)), 2},
+		{"unless it said so before it promised this view", []uint8{1, 2}, ptr(wordOf(1, 2, Epoch{}, 4)), 1},
+		{"itself", nil, nil, 3},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			m := inView(3, a.clone())
+			m.Peers(t0, peersOf(c.alive...))
+			if c.word != nil {
+				m.Receive(t0, *c.word)
+			}
+			if got := m.coordinator().Priority; got != c.want {
+				t.Errorf("coordinator %d, want %d", got, c.want)
+			}
+		})
+	}
+}
+
+func ptr[T any](x T) *T { return &x }
+
+// propose makes a coordinator of members 1 to 3 propose epoch 6.
+func propose(t *testing.T) (m *Machine, p *Assignment) {
+	t.Helper()
+	m = inView(1, agreement(5, 1, nil, infos(1, 2, 3)))
+	p = answer(m.SetState(t0, Draining), prepare)
+	if p == nil || p.Epoch.N != 6 || p.Base.N != 5 {
+		t.Fatalf("proposed %+v", p)
+	}
+	return m, p
+}
+
+func TestCommitNeedsEveryPromise(t *testing.T) {
+	m, p := propose(t)
+	yes := Message{Prepared: &Prepared{Epoch: p.Epoch}}
+	for _, who := range []uint8{2, 2, 2} {
+		if m.Receive(t0, msg(who, yes)); m.Committed().Epoch.N != 5 {
+			t.Fatal("committed without the promise of n3")
+		}
+	}
+	m.Receive(t0, msg(3, Message{Prepared: &Prepared{Epoch: Epoch{N: 4}}}))
+	if m.Committed().Epoch.N != 5 {
+		t.Fatal("committed with a promise for another epoch")
+	}
+	out := m.Receive(t0, msg(3, yes))
+	if m.Committed().Epoch != p.Epoch || !hasEvent(out, "converged") {
+		t.Fatal("did not commit")
+	}
+	if an := answer(out, func(m Message) *Announce { return m.Announce }); an == nil || an.Epoch != p.Epoch {
+		t.Error("did not announce at once")
+	}
+}
+
+func TestRefusedCoordinatorLearns(t *testing.T) {
+	m, p := propose(t)
+	later := agreement(9, 2, m.Committed(), infos(1, 2, 3))
+	m.Receive(t0, msg(2, Message{Reject: &Reject{Epoch: p.Epoch, Seen: 12, Reason: "knows a later epoch", Committed: later}}))
+	if m.proposal != nil {
+		t.Fatal("pursues what was refused")
+	}
+	next := answer(m.Tick(t0.Add(simTick)), prepare)
+	if next == nil || next.Epoch.N != 13 || next.Base != later.Epoch {
+		t.Errorf("proposed %+v, want epoch 13 from epoch 9", next)
+	}
+}
+
+func TestSilentMemberIsLeftOut(t *testing.T) {
+	m, p := propose(t)
+	m.Receive(t0, msg(2, Message{Prepared: &Prepared{Epoch: p.Epoch}}))
+	refused := false
+	var next *Assignment
+	now := t0
+	for ; now.Before(t0.Add(DefaultTiming.GiveUp + 2*simTick)); now = now.Add(simTick) {
+		out := m.Tick(now)
+		refused = refused || hasEvent(out, "refused")
+		if a := answer(out, prepare); a != nil && a.Epoch != p.Epoch {
+			next = a
+		}
+	}
+	if !refused || next == nil || next.has(info(3).peer()) {
+		t.Fatalf("refused %t, next %+v: want n3 left out", refused, next)
+	}
+	out := m.Receive(now, msg(2, Message{Prepared: &Prepared{Epoch: next.Epoch}}))
+	if len(out.Beacons) == 0 || m.Committed().Epoch == next.Epoch {
+		t.Fatalf("committed %v with %d beacons before: n3 may still answer", m.Committed().Epoch, len(out.Beacons))
+	}
+	now = now.Add(DefaultTiming.Fence)
+	m.Tick(now)
+	out = m.Receive(now, wordOf(3, 2, Epoch{}, 9))
+	if a := answer(out, prepare); a == nil || !a.has(info(3).peer()) || a.Epoch.N <= 9 {
+		t.Errorf("proposed %+v after n3 spoke", a)
+	}
+}
+
+func TestDeathDuringProposal(t *testing.T) {
+	m, p := propose(t)
+	out := m.Peers(t0, peersOf(2))
+	if a := answer(out, prepare); a == nil || a.Epoch.N <= p.Epoch.N || a.has(info(3).peer()) {
+		t.Errorf("proposed %+v, want a higher epoch without n3", a)
+	}
+}
+
+// TestFreshPromiseOutweighsDeath: membership may tell late of a silence that ended.
+func TestFreshPromiseOutweighsDeath(t *testing.T) {
+	m, p := propose(t)
+	for _, who := range []uint8{2, 3} {
+		m.Receive(t0, msg(who, Message{Prepared: &Prepared{Epoch: p.Epoch}}))
+	}
+	m.Peers(t0, peersOf(2))
+	if m.proposal != nil {
+		t.Fatal("n3 promised just now: it has a lease")
+	}
+	var next *Assignment
+	for now := t0; !now.After(t0.Add(simLease)); now = now.Add(simTick) {
+		if next != nil {
+			t.Fatal("left out while it may have a lease")
+		}
+		next = answer(m.Tick(now), prepare)
+	}
+	if next == nil || next.has(info(3).peer()) {
+		t.Errorf("proposed %+v once the lease of n3 is over", next)
+	}
+}
+
+// TestExtra: a member that holds more than the coordinator knows is heard, however
+// often, and whatever answer is lost.
+func TestExtra(t *testing.T) {
+	base := agreement(5, 1, nil, infos(1, 2))
+	m := inView(2, base.clone())
+	next := build(nil, []Info{info(1)}, simRules) // n1 takes everything, and knows of no holder
+	next.Members, next.Base = infos(1, 2), base.Epoch
+	next.Epoch, next.Digest = Epoch{N: 6, By: 1, Instance: info(1).Instance}, "d"
+	var first *Prepared
+	for range 2 {
+		yes := answer(m.Receive(t0, msg(1, Message{Prepare: next.clone()})), prepared)
+		if yes == nil || len(yes.Extra) == 0 {
+			t.Fatalf("answered %+v, want what n2 holds", yes)
+		}
+		first = yes
+	}
+
+	c, p := propose(t)
+	for range 1000 {
+		c.Receive(t0, msg(2, Message{Prepared: &Prepared{Epoch: p.Epoch, Extra: first.Extra}}))
+		c.abandon()
+		c.notBefore = t0
+		p = answer(c.Tick(t0), prepare)
+	}
+	if len(c.extras) > len(c.flags) {
+		t.Errorf("keeps %d extras of one member", len(c.extras))
+	}
+	held := p.Slot(first.Extra[0].Slot).holding(2)
+	for b := range p.Slot(0).Owner {
+		if first.Extra[0].Buckets.Has(b) && p.Slot(0).Owner[b] != 2 && (held == nil || !held.Has(b)) {
+			t.Fatalf("bucket %d: the next proposal forgets what n2 holds", b)
+		}
+	}
+}

@@ -1,0 +1,178 @@
+package converge
+
+import (
+	"math/bits"
+	"time"
+)
+
+// The fence: what the members say on the segment that carries the clients' frames.
+// Messages of membership may be lost or blocked while those frames reach everyone;
+// then two groups could both believe themselves alone. But whoever hears the same
+// frames hears the same beacons. In the kernel a beacon whose view leaves this
+// member out silences it at once, unless the epoch in force here is higher. Here,
+// of two groups the better one outbids the other, which leaves its view and
+// stays silent for as long as it hears beacons.
+
+// rival is the latest beacon of a view that this member is not in.
+type rival struct {
+	Beacon
+	at time.Time
+}
+
+// Beacon takes what was heard on the segment.
+func (m *Machine) Beacon(now time.Time, b Beacon) Output {
+	m.observe(now)
+	if b.Epoch.By != m.self.Priority { // an own one came back, or is of an earlier life
+		m.onBeacon(b)
+	}
+	return m.step()
+}
+
+func (m *Machine) onBeacon(b Beacon) {
+	m.seen = max(m.seen, b.Epoch.N)
+	if b.View&m.self.bit() != 0 {
+		if m.committed != nil && b.Epoch.N == m.committed.Epoch.N {
+			m.spoken = m.now
+		}
+		if m.prepared != nil && m.prepared.Epoch == b.Epoch && !m.mustFence(m.prepared) {
+			m.commit(m.prepared) // everybody has promised, and there is nobody else
+		}
+		return
+	}
+	if b.Epoch.N < m.floor() {
+		return // outdated, or recorded and replayed: a group that is here has heard of ours and is above it
+	}
+	m.rival = rival{b, m.now}
+	group := m.prepared
+	if group == nil {
+		group = m.committed
+	}
+	switch {
+	case group == nil:
+		// In no view: founder waits for the beacons to end.
+	case m.prepared == nil && m.committed.hasMember(b.Epoch) && b.Epoch.above(m.committed.Epoch):
+		m.resign("epoch %d was agreed on without this member", b.Epoch.N)
+	case yields(b.View, b.Epoch, group):
+		m.resign("another group serves this segment with epoch %d: it is larger or has the lowest priority number", b.Epoch.N)
+	case m.committed != nil:
+		m.outbid = true // its beacon silences us: only a higher epoch ends that
+		if m.stuck.IsZero() {
+			m.stuck = m.now
+		}
+	}
+}
+
+// floor is the last epoch that this member was in.
+func (m *Machine) floor() uint64 {
+	switch {
+	case m.committed != nil:
+		return m.committed.Epoch.N
+	case m.later != nil:
+		return m.later.Epoch.N
+	}
+	return m.cfg.Seen
+}
+
+// hasMember reports whether the one who made epoch e is in the view.
+func (a *Assignment) hasMember(e Epoch) bool {
+	m, ok := a.Member(e.By)
+	return ok && m.Instance == e.Instance
+}
+
+// rivalled reports whether another group served the segment a moment ago.
+func (m *Machine) rivalled() bool {
+	return !m.rival.at.IsZero() && m.now.Sub(m.rival.at) < m.cfg.Timing.Rival
+}
+
+// Rivalled reports whether this member is silent because of another group.
+func (m *Machine) Rivalled() bool { return m.committed == nil && m.rivalled() }
+
+// mustFence reports whether a leaves out somebody who may still answer, or does not
+// know who does: then its beacon goes ahead of its commit.
+func (m *Machine) mustFence(a *Assignment) bool {
+	if m.committed == nil {
+		return true
+	}
+	for _, i := range m.committed.Members {
+		if i.State.holds() && !a.has(i.peer()) {
+			return true
+		}
+	}
+	return false
+}
+
+// atCommit is how many beacons a commit is worth: one could be lost.
+const atCommit = 3
+
+// speak keeps the epoch in force audible on the segment: who made it does, or,
+// when that one is not heard, another member in its place.
+func (m *Machine) speak() {
+	if m.committed == nil {
+		return
+	}
+	every := m.cfg.Timing.Announce
+	maker := m.committed.Epoch.By == m.self.Priority && m.committed.Epoch.Instance == m.self.Instance
+	switch {
+	case maker && m.beacons > 0:
+		m.beacons--
+	case m.now.Sub(m.beaconed) < every:
+		return
+	case !maker && m.now.Sub(m.spoken) < 2*every+every*time.Duration(m.rank())/8:
+		return
+	}
+	m.beacon(m.committed)
+}
+
+// rank is this member's place in the view, from 0.
+func (m *Machine) rank() int { return bits.OnesCount32(m.committed.mask() & (m.self.bit() - 1)) }
+
+// fence repeats the beacon of a proposal that all have promised until it may commit.
+func (m *Machine) fence(p *proposal) {
+	m.beacon(p.assignment)
+	m.wake(m.now.Add(m.cfg.Timing.Fence / 4))
+}
+
+// beacon says on the segment that an epoch is in force, or about to be.
+func (m *Machine) beacon(a *Assignment) {
+	m.beaconSeq++
+	m.beaconed = m.now
+	epoch := Epoch{N: a.Epoch.N, By: m.self.Priority, Instance: m.self.Instance} // as its sender signs it
+	m.out.Beacons = append(m.out.Beacons, Beacon{Epoch: epoch, View: a.mask(), Seq: m.beaconSeq})
+}
+
+// quorum reports whether members may serve under partition: majority. They must be
+// more than half of the last view, not counting those who had stopped; exactly
+// half will do if the lowest priority number is among them.
+func (m *Machine) quorum(members []Info) bool {
+	last := m.committed
+	if last == nil {
+		last = m.later
+	}
+	if !m.cfg.Majority || last == nil {
+		return true
+	}
+	in := make(map[uint8]bool)
+	for _, i := range members {
+		in[i.Priority] = true
+	}
+	here, all, lowest := 0, 0, uint8(0)
+	for _, i := range last.Members {
+		if !i.State.holds() {
+			continue
+		}
+		all++
+		if lowest == 0 {
+			lowest = i.Priority
+		}
+		if in[i.Priority] {
+			here++
+		}
+	}
+	return 2*here > all || 2*here == all && (all == 0 || in[lowest])
+}
+
+func (m *Machine) wake(t time.Time) {
+	if m.out.Wake.IsZero() || t.Before(m.out.Wake) {
+		m.out.Wake = t
+	}
+}

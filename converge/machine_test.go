@@ -1,0 +1,293 @@
+package converge
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/opennlb/opennlb/portrules"
+)
+
+var t0 = time.Unix(1000, 0)
+
+// info is member p as the simulation has it, too.
+func info(p uint8) Info {
+	i := Info{Name: fmt.Sprintf("n%d", p), Priority: p, Instance: uint64(p) << 32, Version: 1}
+	for range simRules {
+		i.Shares = append(i.Shares, Share{Weight: 50, Priority: p})
+	}
+	return i
+}
+
+func infos(ps ...uint8) (all []Info) {
+	for _, p := range ps {
+		all = append(all, info(p))
+	}
+	return all
+}
+
+func peersOf(ps ...uint8) (all []Peer) {
+	for _, p := range ps {
+		all = append(all, info(p).peer())
+	}
+	return all
+}
+
+// agreement is an epoch made by a member, from base.
+func agreement(n uint64, by uint8, base *Assignment, members []Info) *Assignment {
+	a := build(base, members, simRules)
+	a.Epoch, a.Digest = Epoch{N: n, By: by, Instance: info(by).Instance}, "d"
+	return a
+}
+
+// member is a machine that has just heard who else is alive.
+func member(p uint8, alive ...uint8) *Machine {
+	m := New(Config{Rules: simRules, Digest: "d", Timing: DefaultTiming, Lease: simLease}, info(p), t0)
+	m.Peers(t0, peersOf(alive...))
+	return m
+}
+
+// inView is a member that has committed a.
+func inView(p uint8, a *Assignment) *Machine {
+	var alive []uint8
+	for _, i := range a.Members {
+		alive = append(alive, i.Priority)
+	}
+	m := member(p, alive...)
+	m.see(a.Epoch.N)
+	m.promise(a)
+	m.commit(a)
+	m.told, m.announced, m.heldSent = t0, t0, t0
+	m.step()
+	clear(m.trust)
+	return m
+}
+
+func msg(from uint8, m Message) Message {
+	m.From = info(from).peer()
+	return m
+}
+
+// answer is the one message of a kind in an output.
+func answer[T any](out Output, pick func(Message) *T) *T {
+	for _, e := range out.Send {
+		if x := pick(e.Message); x != nil {
+			return x
+		}
+	}
+	return nil
+}
+
+func prepared(m Message) *Prepared  { return m.Prepared }
+func reject(m Message) *Reject      { return m.Reject }
+func prepare(m Message) *Assignment { return m.Prepare }
+func infoMsg(m Message) *InfoMsg    { return m.Info }
+
+func hasEvent(out Output, kind string) bool {
+	return slices.ContainsFunc(out.Events, func(e Event) bool { return e.Kind == kind })
+}
+
+func TestPromise(t *testing.T) {
+	five := agreement(5, 1, nil, infos(1, 2, 3))
+	seven := agreement(7, 1, five, infos(1, 2, 3))
+	change := func(a *Assignment, f func(*Assignment)) *Assignment { c := a.clone(); f(c); return c }
+	for _, c := range []struct {
+		name     string
+		from     uint8
+		prepare  *Assignment
+		refusal  string // "": promised
+		nothing  bool
+		promised uint64
+	}{
+		{"above the promise", 1, agreement(8, 1, five, infos(1, 2, 3)), "", false, 8},
+		{"of another coordinator", 3, agreement(8, 3, five, infos(2, 3)), "", false, 8},
+		{"promised already", 1, seven, "", false, 7},
+		{"in force already", 1, five, "", false, 7},
+		{"below the promise", 1, agreement(6, 1, five, infos(1, 2, 3)), "promised a later epoch", false, 7},
+		{"same number by another", 3, agreement(7, 3, five, infos(2, 3)), "promised a later epoch", false, 7},
+		{"dealt from an older view", 1, agreement(8, 1, nil, infos(1, 2, 3)), "knows a later epoch", false, 7},
+		{"another cluster section", 1, change(seven, func(a *Assignment) { a.Digest = "x" }), "another cluster section", false, 7},
+		{"not made by the sender", 3, agreement(8, 1, five, infos(1, 2, 3)), "", true, 7},
+		{"without this member", 1, agreement(8, 1, five, infos(1, 3)), "", true, 7},
+		{"with an earlier start of this member", 1, change(agreement(8, 1, five, infos(1, 2, 3)), func(a *Assignment) { a.Members[1].Instance = 9 }), "", true, 7},
+		{"too few slots", 1, change(agreement(8, 1, five, infos(1, 2, 3)), func(a *Assignment) { a.SlotTable = a.SlotTable[1:] }), "", true, 7},
+		{"by a dead member", 9, agreement(8, 9, five, infos(2, 9)), "", true, 7},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			m := inView(2, five.clone())
+			m.Receive(t0, msg(1, Message{Prepare: seven.clone()}))
+			out := m.Receive(t0, msg(c.from, Message{Prepare: c.prepare.clone()}))
+			yes, no := answer(out, prepared), answer(out, reject)
+			switch {
+			case m.promised.N != c.promised:
+				t.Errorf("promised %v, want %d", m.promised, c.promised)
+			case c.nothing && (yes != nil || no != nil):
+				t.Errorf("answered %v, %v", yes, no)
+			case !c.nothing && c.refusal == "" && (yes == nil || yes.Epoch != c.prepare.Epoch):
+				t.Errorf("answered Prepared %v", yes)
+			case c.refusal != "" && (no == nil || no.Reason != c.refusal):
+				t.Errorf("answered Reject %v", no)
+			case c.refusal != "" && no.Seen < 7:
+				t.Errorf("Reject says %d is the highest number", no.Seen)
+			}
+		})
+	}
+}
+
+// TestTakeover follows buckets from one member to another through the two phases.
+func TestTakeover(t *testing.T) {
+	before := agreement(5, 1, nil, infos(1, 2))
+	after := agreement(6, 1, before, infos(1, 2, 3))
+	loser, gainer := inView(2, before.clone()), member(3, 1, 2)
+
+	out := loser.Receive(t0, msg(1, Message{Prepare: after.clone()}))
+	if out.Install == nil {
+		t.Fatal("promised without installing")
+	}
+	for b, f := range out.Install.Tables[out.Install.SlotTable[0]] {
+		want := portrules.Flags(0)
+		switch was, is := before.Slot(0).Owner[b], after.Slot(0).Owner[b]; {
+		case was == 2 && is == 2:
+			want = portrules.Own
+		case was == 2:
+			want = portrules.Residual
+		}
+		if f != want {
+			t.Fatalf("promised: bucket %d has flags %v, want %v", b, f, want)
+		}
+	}
+	out = gainer.Receive(t0, msg(1, Message{Prepare: after.clone()}))
+	if gainer.Serving() || answer(out, prepared) == nil {
+		t.Fatal("the gainer should have promised, and wait")
+	}
+	out = gainer.Receive(t0, msg(1, Message{Announce: &Announce{Epoch: after.Epoch, View: after.mask(), Digest: "d"}}))
+	if out.Install == nil || !gainer.Serving() {
+		t.Fatal("the gainer should have committed")
+	}
+	for b, f := range out.Install.Tables[out.Install.SlotTable[0]] {
+		want := portrules.Flags(0)
+		if after.Slot(0).Owner[b] == 3 {
+			want = portrules.Own | portrules.Foreign
+		}
+		if f != want {
+			t.Fatalf("committed: bucket %d has flags %v, want %v", b, f, want)
+		}
+	}
+}
+
+func TestAnnounce(t *testing.T) {
+	mine := agreement(5, 1, nil, infos(1, 2, 3))
+	for _, c := range []struct {
+		name string
+		from uint8
+		an   Announce
+		out  bool
+	}{
+		{"heartbeat", 1, Announce{Epoch: mine.Epoch, View: 0b111}, false},
+		{"later, with this member", 1, Announce{Epoch: Epoch{N: 6, By: 1}, View: 0b111}, false},
+		{"later, without this member", 1, Announce{Epoch: Epoch{N: 6, By: 1}, View: 0b101}, true},
+		{"earlier, without this member", 1, Announce{Epoch: Epoch{N: 4, By: 1}, View: 0b101}, false},
+		{"larger rival group", 5, Announce{Epoch: Epoch{N: 4, By: 5}, View: 0b1111_0000}, true},
+		{"smaller rival group", 5, Announce{Epoch: Epoch{N: 9, By: 5}, View: 0b1_1000}, false},
+		{"equal rival group, higher numbers", 5, Announce{Epoch: Epoch{N: 9, By: 5}, View: 0b11_1000}, false},
+		{"later rival group that shares a member", 5, Announce{Epoch: Epoch{N: 9, By: 5}, View: 0b1_0100}, true},
+		{"earlier rival group that shares a member", 5, Announce{Epoch: Epoch{N: 4, By: 5}, View: 0b1111_0100}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			m := inView(2, mine.clone())
+			m.Peers(t0, peersOf(1, 3, 5))
+			out := m.Receive(t0, msg(c.from, Message{Announce: &c.an}))
+			if m.Serving() == c.out || hasEvent(out, "out") != c.out {
+				t.Errorf("serving %t, events %v", m.Serving(), out.Events)
+			}
+			if c.out && (m.Holding() != 0 || m.DefaultHost() || out.Install == nil || *out.Install.table(0) != portrules.Buckets{}) {
+				t.Error("out of the view, and yet not silent")
+			}
+		})
+	}
+}
+
+func (in *Install) table(slot int) *portrules.Buckets { return &in.Tables[in.SlotTable[slot]] }
+
+// TestRivalsAgree: of two groups that can be, exactly one yields.
+func TestRivalsAgree(t *testing.T) {
+	group := func(e Epoch, view uint32) *Assignment {
+		a := &Assignment{Epoch: e}
+		for p := uint8(1); p <= 6; p++ {
+			if view&(1<<(p-1)) != 0 {
+				a.Members = append(a.Members, info(p))
+			}
+		}
+		return a
+	}
+	for x := uint32(1); x < 64; x++ {
+		for y := uint32(1); y < 64; y++ {
+			for _, n := range []uint64{6, 7, 8} {
+				ex, ey := Epoch{N: 7, By: 1}, Epoch{N: n, By: 2}
+				ay, by := yields(y, ey, group(ex, x)), yields(x, ex, group(ey, y))
+				if ay == by {
+					t.Fatalf("%06b at %d and %06b at %d: %t, %t", x, ex.N, y, ey.N, ay, by)
+				}
+			}
+		}
+	}
+}
+
+func TestPause(t *testing.T) {
+	a := agreement(5, 1, nil, infos(1, 2))
+	m := inView(2, a.clone())
+	if m.Tick(t0.Add(simLease - 1)); !m.Serving() {
+		t.Fatal("a pause below the lease is none")
+	}
+	m = inView(2, a.clone())
+	m.Receive(t0, msg(1, Message{Prepare: agreement(6, 1, a, infos(1, 2))}))
+	out := m.Tick(t0.Add(simLease))
+	if m.Serving() || m.prepared != nil || out.Install == nil {
+		t.Error("a pause of a lease: it should have left the view and forgotten what it prepared")
+	}
+	if m.promised.N != 6 {
+		t.Errorf("promised %v: a promise outlives a pause", m.promised)
+	}
+	if i := answer(out, infoMsg); i == nil || i.Info.Version != 3 || i.View != (Epoch{}) {
+		t.Errorf("said %+v; want that it is in no view", i)
+	}
+}
+
+// TestStuck: a promise without its commit, and an epoch never prepared.
+func TestStuck(t *testing.T) {
+	a := agreement(5, 1, nil, infos(1, 2, 3))
+	for name, input := range map[string]Message{
+		"promise without commit": {Prepare: agreement(6, 1, a, infos(1, 2, 3))},
+		"never prepared":         {Announce: &Announce{Epoch: Epoch{N: 6, By: 1}, View: 0b111}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := inView(2, a.clone())
+			m.Receive(t0, msg(1, input))
+			now, said := t0, (*InfoMsg)(nil)
+			for range 40 {
+				now = now.Add(simTick)
+				if i := answer(m.Tick(now), infoMsg); i != nil && said == nil {
+					said = i
+				}
+			}
+			if said == nil || said.Info.Version < 2 {
+				t.Errorf("said %+v, want a higher version, so that a new epoch is due", said)
+			}
+		})
+	}
+}
+
+func TestNames(t *testing.T) {
+	for s := Started; s <= Suspended; s++ {
+		var back State
+		if text, err := s.MarshalText(); err != nil || back.UnmarshalText(text) != nil || back != s {
+			t.Errorf("%s reads back as %s", s, back)
+		}
+	}
+	var s State
+	if err := s.UnmarshalText([]byte("up")); err == nil || !strings.Contains(err.Error(), "use started") {
+		t.Errorf("error %v", err)
+	}
+}

@@ -1,0 +1,294 @@
+//go:build sim
+
+package converge
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/opennlb/opennlb/nlbhash"
+	"github.com/opennlb/opennlb/portrules"
+)
+
+// simFaultSeeds is the number of schedules in which a fault must be caught.
+const simFaultSeeds = 5000
+
+// TestFaults breaks one thing at a time and wants the simulation to notice: the
+// checks that never fail prove nothing.
+func TestFaults(t *testing.T) {
+	for _, f := range faults {
+		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
+			for seed := uint64(1); seed <= simFaultSeeds; seed++ {
+				_, bad := simulate(seed, &f, nil)
+				if bad != nil && slices.Contains(f.caught, bad.check) {
+					if _, sound := simulate(seed, nil, nil); sound != nil {
+						continue // not the fault's doing
+					}
+					t.Logf("seed %d: %s", seed, bad)
+					return
+				}
+			}
+			t.Errorf("not caught by %q in %d schedules", f.caught, simFaultSeeds)
+		})
+	}
+}
+
+var faults = []fault{
+	{
+		name:   "coordinator commits without waiting for Prepared",
+		caught: []string{"one", "connection"},
+		after: func(_ *sim, n *node, _ *Output) {
+			if p := n.m.proposal; p != nil {
+				p.waiting = nil
+			}
+		},
+	},
+	{
+		name:   "coordinator gives up on who does not answer at once",
+		caught: []string{"one", "left out", "converge"},
+		config: func(c *Config) { c.Timing.GiveUp = 20 * time.Millisecond },
+	},
+	{
+		name:   "coordinator deals from scratch",
+		caught: []string{"moves"},
+		after: func(_ *sim, n *node, out *Output) {
+			redeal(n, out, func(t *Table) { t.Owner = Owners(*nlbhash.Rebalance(nil, t.Targets)) })
+		},
+	},
+	{
+		name:   "coordinator deals one bucket twice",
+		caught: []string{"shares", "moves"},
+		after: func(_ *sim, n *node, out *Output) {
+			redeal(n, out, func(t *Table) { t.Owner[1], t.Owner[2] = t.Owner[0], t.Owner[0] })
+		},
+	},
+	{
+		name:   "member accepts an older epoch",
+		caught: []string{"promise"},
+		receive: func(_ *sim, n *node, msg *Message) bool {
+			if n.memo = nil; msg.Prepare != nil {
+				n.memo, n.m.promised = n.m.promised, Epoch{}
+			}
+			return true
+		},
+		after: func(_ *sim, n *node, _ *Output) {
+			if old, ok := n.memo.(Epoch); ok && n.m.promised == (Epoch{}) {
+				n.m.promised = old // it did not accept
+			}
+			n.memo = nil
+		},
+	},
+	{
+		name:   "member commits an announced epoch that it did not prepare",
+		caught: []string{"tables"},
+		receive: func(_ *sim, n *node, msg *Message) bool {
+			an, old := msg.Announce, n.m.committed
+			if an == nil || old == nil || n.m.prepared != nil || !an.Epoch.above(n.m.promised) {
+				return true
+			}
+			a := old.clone()
+			a.Epoch, n.m.promised, n.promised = an.Epoch, an.Epoch, an.Epoch
+			n.m.commit(a)
+			return true
+		},
+	},
+	{
+		name:   "member keeps taking new flows until the commit",
+		caught: []string{"one"},
+		before: func(_ *sim, n *node) { n.memo = memory{n.m.prepared, slices.Clone(n.m.flags)} },
+		after: func(_ *sim, n *node, out *Output) {
+			old := n.memo.(memory)
+			if p := n.m.prepared; p != nil && p != old.prepared {
+				copy(n.m.flags, old.flags)
+				out.Install = nil
+			}
+		},
+	},
+	{
+		name:   "member answers Prepared and does not install",
+		caught: []string{"one"},
+		after: func(_ *sim, _ *node, out *Output) {
+			if promises(out) {
+				out.Install = nil
+			}
+		},
+	},
+	{
+		name:   "member answers Prepared before it installs",
+		caught: []string{"one"},
+		after: func(s *sim, n *node, out *Output) {
+			if in := out.Install; in != nil && promises(out) {
+				out.Install = nil
+				s.after(50*time.Millisecond, func() { s.install(n, in) })
+			}
+		},
+	},
+	{
+		name:   "member ignores that it was left out",
+		caught: []string{"one", "converge"},
+		receive: func(_ *sim, n *node, msg *Message) bool {
+			return msg.Announce == nil || msg.Announce.View&(1<<(n.id-1)) != 0
+		},
+	},
+	{
+		name:   "rivals do not yield",
+		caught: []string{"one", "converge"},
+		receive: func(_ *sim, n *node, msg *Message) bool {
+			return msg.Announce == nil || n.m.committed == nil || n.m.committed.has(msg.From)
+		},
+	},
+	{
+		name:   "refused coordinator does not learn the later epoch",
+		caught: []string{"converge"},
+		receive: func(_ *sim, _ *node, msg *Message) bool {
+			if msg.Reject != nil {
+				msg.Reject.Committed = nil
+			}
+			return true
+		},
+	},
+	{
+		name:   "lease longer than detection",
+		caught: []string{"one", "connection"},
+		renew: func(_ *sim, _ *node, until time.Duration) time.Duration {
+			if until > 0 {
+				until += simDetect
+			}
+			return until
+		},
+	},
+	{
+		name:   "thawed member ignores that its lease ran out",
+		caught: []string{"one", "connection"},
+		before: func(s *sim, n *node) { n.m.now = s.clock(n) },
+	},
+	{
+		name:   "restarted member answers with its old tables",
+		caught: []string{"one", "connection"},
+		boot:   func(n *node) bool { return n.life > 1 },
+		renew: func(s *sim, n *node, until time.Duration) time.Duration {
+			if until == 0 && n.life > 1 {
+				until = s.local(n) + simLease
+			}
+			return until
+		},
+	},
+	{
+		name:   "member founds a cluster without listening",
+		caught: []string{"one"},
+		config: func(c *Config) { c.Timing.Alone = 0 },
+	},
+	{
+		name:   "membership is believed against a fresh promise",
+		caught: []string{"one", "left out"},
+		before: func(_ *sim, n *node) { clear(n.m.trust) },
+	},
+	{
+		name:   "new owner does not know that connections are held",
+		caught: []string{"connection"},
+		after: func(_ *sim, _ *node, out *Output) {
+			reflag(out, portrules.Own|portrules.Foreign, portrules.Own)
+		},
+	},
+	{
+		name:   "former owner forsakes its connections",
+		caught: []string{"keeper"},
+		after:  func(_ *sim, _ *node, out *Output) { reflag(out, portrules.Residual, 0) },
+	},
+	{
+		name:   "what is held under one epoch is believed under another",
+		caught: []string{"connection"},
+		receive: func(_ *sim, n *node, msg *Message) bool {
+			if msg.Held != nil && n.m.committed != nil {
+				msg.Held.Epoch = n.m.committed.Epoch
+			}
+			return true
+		},
+	},
+	{
+		name:      "connections of an earlier epoch are told under the present one",
+		caught:    []string{"connection", "keeper"},
+		oldCensus: true,
+	},
+	{
+		name:   "one member is sent other tables",
+		caught: []string{"tables"},
+		receive: func(_ *sim, n *node, msg *Message) bool {
+			if a := msg.Prepare; a != nil && n.id == 2 {
+				o := &a.Tables[0].Owner
+				i := slices.IndexFunc(o[:], func(p uint8) bool { return p != 0 && p != n.id })
+				j := slices.IndexFunc(o[:], func(p uint8) bool { return p != 0 && p != n.id && p != o[max(i, 0)] })
+				if j >= 0 {
+					o[i], o[j] = o[j], o[i]
+				}
+			}
+			return true
+		},
+	},
+	{
+		name:   "a commit is announced once and never asked for",
+		caught: []string{"converge", "one"},
+		after: func(_ *sim, n *node, out *Output) {
+			last, _ := n.memo.(Epoch)
+			out.Send = slices.DeleteFunc(out.Send, func(e Envelope) bool {
+				return e.Message.Announce != nil && e.Message.Announce.Epoch == last
+			})
+			if n.m.committed != nil {
+				n.memo = n.m.committed.Epoch
+			}
+			n.m.stuck = time.Time{}
+		},
+	},
+	{
+		name:   "members keep changing their minds",
+		caught: []string{"quiet", "converge"},
+		after: func(s *sim, n *node, _ *Output) {
+			if s.now > s.trouble+time.Second && s.rng.IntN(20) == 0 {
+				n.m.self.Version++
+			}
+		},
+	},
+}
+
+// memory is a machine before a step.
+type memory struct {
+	prepared *Assignment
+	flags    []portrules.Buckets
+}
+
+// redeal changes the tables of a proposal before anyone has seen it.
+func redeal(n *node, out *Output, change func(*Table)) {
+	p := n.m.proposal
+	if p == nil || n.memo == p {
+		return
+	}
+	n.memo = p
+	for i := range p.assignment.Tables {
+		if t := &p.assignment.Tables[i]; t.Targets != (nlbhash.Targets{}) {
+			change(t)
+		}
+	}
+	n.m.release(p.assignment)
+	out.Install = n.m.install()
+}
+
+// promises reports whether a step sends a promise.
+func promises(out *Output) bool {
+	return slices.ContainsFunc(out.Send, func(e Envelope) bool { return e.Message.Prepared != nil })
+}
+
+// reflag replaces some flags in what is to be installed.
+func reflag(out *Output, from, to portrules.Flags) {
+	if out.Install == nil {
+		return
+	}
+	for i := range out.Install.Tables {
+		for b, f := range out.Install.Tables[i] {
+			if f == from {
+				out.Install.Tables[i][b] = to
+			}
+		}
+	}
+}

@@ -1,0 +1,99 @@
+package ebpf
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/ringbuf"
+
+	"github.com/opennlb/opennlb/converge"
+)
+
+// beaconBacklog is how many beacons wait for a reader of Engine.Beacons: those of
+// more than a second.
+const beaconBacklog = 16
+
+// Beacons delivers what the programs heard, see dataplane.Engine.
+func (e *Engine) Beacons() <-chan converge.Beacon { return e.beacons }
+
+// Fence is the highest epoch that is known to leave this member out, see
+// dataplane.Engine; 0 when the engine is closed.
+func (e *Engine) Fence() uint64 {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return 0
+	}
+	return e.control.fence()
+}
+
+// listen carries beacons from the ring buffer to a channel until stop is called,
+// which returns when all is over and the channel closed. The programs never wait:
+// while the ring is full they tell of no beacon.
+func listen(ring *ebpf.Map) (beacons <-chan converge.Beacon, stop func() error, err error) {
+	reader, err := ringbuf.NewReader(ring)
+	if err != nil {
+		return nil, nil, fmt.Errorf("open ring buffer of beacons: %w", err)
+	}
+	out, ended := make(chan converge.Beacon, beaconBacklog), make(chan error, 1)
+	go func() {
+		defer close(out)
+		ended <- carry(reader, out)
+	}()
+	stop = func() error {
+		err := reader.Close()
+		for range out { // its end
+		}
+		return errors.Join(err, <-ended)
+	}
+	return out, stop, nil
+}
+
+// carry reads until the reader is closed.
+func carry(reader *ringbuf.Reader, out chan converge.Beacon) error {
+	var record ringbuf.Record
+	for {
+		err := reader.ReadInto(&record)
+		if errors.Is(err, os.ErrClosed) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read ring buffer of beacons: %w", err)
+		}
+		b, err := parseBeacon(record.RawSample)
+		if err != nil {
+			return err
+		}
+		offer(out, b)
+	}
+}
+
+// offer sends a beacon, if need be in place of the oldest one that waits.
+func offer(out chan converge.Beacon, b converge.Beacon) {
+	for {
+		select {
+		case out <- b:
+			return
+		default:
+		}
+		select {
+		case <-out:
+		default: // meanwhile somebody read it
+		}
+	}
+}
+
+func parseBeacon(raw []byte) (converge.Beacon, error) {
+	var b nlbBeacon
+	if _, err := binary.Decode(raw, binary.NativeEndian, &b); err != nil {
+		return converge.Beacon{}, fmt.Errorf("decode beacon of %d bytes: %w", len(raw), err)
+	}
+	return converge.Beacon{
+		Epoch: converge.Epoch{N: b.Epoch, By: uint8(b.By), Instance: b.Instance},
+		View:  b.View,
+		Seq:   b.Seq,
+	}, nil
+}

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#ifndef NLB_BEACON_H
+#define NLB_BEACON_H
+
+/* Beacons (converge/beacon.go) and the fence that they raise: docs/DECISION.md,
+ * "Beacons". portrules.Listener is the same in Go. */
+
+#include "packet.h"
+
+#define ETHERTYPE_BEACON bpf_htons(0x88b5)
+#define BEACON_MAGIC ('N' | 'L' << 8 | 'B' << 16 | 1 << 24)
+
+/* hear judges the place of an authentic beacon in its sequence and, unless it is a
+ * replay, raises the fence and tells the agent. The lock keeps two CPUs from mixing
+ * up the sequences of two instances. */
+static __always_inline enum reason hear(const struct beacon *b, __u64 active)
+{
+	bool named = b->view >> ((own_priority - 1) & 31) & 1;
+	__u32 only = 0, by = b->by;
+	struct heard *h = bpf_map_lookup_elem(&heard, &only);
+	struct last *last;
+	bool replayed;
+
+	if (!h || by > MAX_PRIORITY)
+		return REASON_BEACON_FORGED;
+	last = &h->last[by];
+	bpf_spin_lock(&h->lock);
+	replayed = last->instance == b->instance && b->seq <= last->seq;
+	if (!replayed) {
+		last->instance = b->instance;
+		last->seq = b->seq;
+		if (!named && b->epoch > active && b->epoch > agent.fence)
+			agent.fence = b->epoch;
+	}
+	bpf_spin_unlock(&h->lock);
+	if (replayed)
+		return REASON_BEACON_REPLAYED;
+	bpf_ringbuf_output(&beacons, (void *)b, sizeof(*b), 0); /* full: the agent is frozen */
+	return REASON_BEACON;
+}
+
+/* decide_beacon is for frames of the EtherType of beacons, with a policy or none. */
+static __always_inline enum reason decide_beacon(const struct frame *f)
+{
+	const __u64 *wire = f->data + sizeof(struct ethhdr);
+	__u64 word[6], active = 0;
+	struct policy policy;
+	struct beacon b;
+
+	if (!own_priority)
+		return REASON_NOT_VIP;
+	if ((void *)wire + 4 > f->end || le32(*(const __u32 *)wire) != BEACON_MAGIC)
+		return REASON_NOT_VIP;
+	if ((void *)(wire + 6) > f->end)
+		return REASON_BEACON_FORGED;
+#pragma unroll
+	for (int i = 0; i < 5; i++)
+		word[i] = le64(wire[i]);
+	word[5] = (__u64)40 << 56; /* the length that is hashed */
+	if (siphash_words(2, 4, beacon_key[0], beacon_key[1], word, 6) != le64(wire[5]))
+		return REASON_BEACON_FORGED;
+	if (word[4] < 1 || word[4] > MAX_PRIORITY)
+		return REASON_BEACON_FORGED;
+	if (load(&policy))
+		active = policy.head->epoch;
+	b = (struct beacon){
+		.epoch = word[1], .instance = word[2], .seq = word[3], .view = word[0] >> 32, .by = word[4],
+	};
+	return hear(&b, active);
+}
+
+#endif

@@ -1,0 +1,60 @@
+package portrules
+
+import (
+	"encoding/binary"
+
+	"github.com/opennlb/opennlb/nlbhash"
+)
+
+// BeaconSize is the length of a beacon behind its Ethernet header, in bytes.
+const BeaconSize = 48
+
+const beaconMagic = "NLB\x01"
+
+// Listener is what a member knows of the beacons on its segment, and the reference
+// for dataplane/ebpf/bpf/beacon.h. It is not safe for concurrent use.
+type Listener struct {
+	Self  uint8 // own priority, 1 to 32
+	Key   nlbhash.Key
+	Fence uint64                            // highest epoch that is known to leave this member out
+	Last  [nlbhash.MaxPriority + 1]Sequence // of each member, by priority
+}
+
+// Sequence is the place of a beacon among those of one member.
+type Sequence struct {
+	Instance, Seq uint64
+}
+
+// Hear judges a beacon and takes note of it; active is the epoch of the policy in
+// force. For the layout see converge.AppendBeacon.
+func (l *Listener) Hear(beacon [BeaconSize]byte, active uint64) Reason {
+	le := binary.LittleEndian
+	if le.Uint64(beacon[40:]) != nlbhash.SipHash(2, 4, l.Key, beacon[:40]) {
+		return BeaconForged
+	}
+	view, epoch := le.Uint32(beacon[4:]), le.Uint64(beacon[8:])
+	this := Sequence{Instance: le.Uint64(beacon[16:]), Seq: le.Uint64(beacon[24:])}
+	by := le.Uint64(beacon[32:])
+	if by < 1 || by > nlbhash.MaxPriority {
+		return BeaconForged
+	}
+	last := &l.Last[by]
+	if this.Instance == last.Instance && this.Seq <= last.Seq {
+		return BeaconReplayed
+	}
+	*last = this
+	if view>>(l.Self-1)&1 == 0 && epoch > active {
+		l.Fence = max(l.Fence, epoch)
+	}
+	return BeaconHeard
+}
+
+// parseBeacon takes any payload that claims to be a beacon.
+func parseBeacon(b []byte) Packet {
+	if len(b) < len(beaconMagic) || string(b[:len(beaconMagic)]) != beaconMagic {
+		return Packet{}
+	}
+	p := Packet{Kind: Beacon, Malformed: len(b) < BeaconSize}
+	copy(p.Beacon[:], b)
+	return p
+}
