@@ -147,7 +147,7 @@ func (m *Machine) propose() {
 		return
 	}
 	members := m.wanted()
-	if m.prepared == nil && m.committed != nil && !m.outbid && sameMembers(members, m.committed.Members) {
+	if m.prepared == nil && m.committed != nil && !m.fenced() && sameMembers(members, m.committed.Members) {
 		return
 	}
 	if !m.quorum(members) {

@@ -29,7 +29,7 @@ func (m *Machine) Beacon(now time.Time, b Beacon) Output {
 }
 
 func (m *Machine) onBeacon(b Beacon) {
-	m.seen = max(m.seen, b.Epoch.N)
+	m.see(b.Epoch.N)
 	if b.View&m.self.bit() != 0 {
 		if m.committed != nil && b.Epoch.N == m.committed.Epoch.N {
 			m.spoken = m.now
@@ -42,24 +42,36 @@ func (m *Machine) onBeacon(b Beacon) {
 	if b.Epoch.N < m.floor() {
 		return // outdated, or recorded and replayed: a group that is here has heard of ours and is above it
 	}
-	m.rival = rival{b, m.now}
-	group := m.prepared
-	if group == nil {
-		group = m.committed
+	if b.Epoch.N >= m.rival.Epoch.N {
+		m.rival.Beacon = b
 	}
-	switch {
-	case group == nil:
-		// In no view: founder waits for the beacons to end.
-	case m.prepared == nil && m.committed.hasMember(b.Epoch) && b.Epoch.above(m.committed.Epoch):
-		m.resign("epoch %d was agreed on without this member", b.Epoch.N)
-	case yields(b.View, b.Epoch, group):
+	m.rival.at = m.now
+	if m.committed == nil && m.prepared == nil {
+		return // in no view: founder waits for the beacons to end
+	}
+	if better(b.View, m.group()&^b.View) {
 		m.resign("another group serves this segment with epoch %d: it is larger or has the lowest priority number", b.Epoch.N)
-	case m.committed != nil:
-		m.outbid = true // its beacon silences us: only a higher epoch ends that
-		if m.stuck.IsZero() {
-			m.stuck = m.now
+	}
+}
+
+// group is whom this member believes to be in one group with itself.
+func (m *Machine) group() uint32 {
+	if m.prepared != nil {
+		return m.prepared.mask()
+	}
+	mask := m.self.bit()
+	for _, i := range m.committed.Members {
+		if m.isAlive(i.peer()) {
+			mask |= i.bit()
 		}
 	}
+	return mask
+}
+
+// fenced reports whether a rival's beacon silences this group in the kernel: only a
+// higher epoch ends that.
+func (m *Machine) fenced() bool {
+	return m.committed != nil && !m.rival.at.IsZero() && m.rival.Epoch.N >= m.committed.Epoch.N
 }
 
 // floor is the last epoch that this member was in.
@@ -71,12 +83,6 @@ func (m *Machine) floor() uint64 {
 		return m.later.Epoch.N
 	}
 	return m.cfg.Seen
-}
-
-// hasMember reports whether the one who made epoch e is in the view.
-func (a *Assignment) hasMember(e Epoch) bool {
-	m, ok := a.Member(e.By)
-	return ok && m.Instance == e.Instance
 }
 
 // rivalled reports whether another group served the segment a moment ago.

@@ -63,8 +63,7 @@ type Machine struct {
 	stuck     time.Time   // since when a promise or an announced epoch waits
 
 	rival     rival
-	outbid    bool // a rival's beacon silences this group: only a higher epoch ends that
-	beacons   int  // of the present epoch still to be sent in quick succession
+	beacons   int // of the present epoch still to be sent in quick succession
 	beaconSeq uint64
 	beaconed  time.Time // when this member sent one
 	spoken    time.Time // when one of the epoch in force was heard
@@ -333,6 +332,9 @@ func (m *Machine) sendInfo(to Peer) {
 // unstick asks for a new epoch when a promise was not followed by its commit, or
 // an epoch was announced that this member never prepared.
 func (m *Machine) unstick() {
+	if m.stuck.IsZero() && m.fenced() {
+		m.stuck = m.now // its coordinator may not have heard what fences it
+	}
 	switch {
 	case m.stuck.IsZero():
 	case m.now.Sub(m.stuck) > m.cfg.Timing.GiveUp && m.proposal == nil:

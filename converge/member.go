@@ -133,10 +133,16 @@ func yields(theirs uint32, epoch Epoch, ours *Assignment) bool {
 	if theirs&mask != 0 {
 		return epoch.N > ours.Epoch.N || epoch.N == ours.Epoch.N && epoch.By < ours.Epoch.By
 	}
-	if t, o := bits.OnesCount32(theirs), bits.OnesCount32(mask); t != o {
+	return better(theirs, mask)
+}
+
+// better reports whether the group theirs goes before the group ours: it is larger,
+// or as large with the lowest priority number.
+func better(theirs, ours uint32) bool {
+	if t, o := bits.OnesCount32(theirs), bits.OnesCount32(ours); t != o {
 		return t > o
 	}
-	return bits.TrailingZeros32(theirs) < bits.TrailingZeros32(mask)
+	return bits.TrailingZeros32(theirs) < bits.TrailingZeros32(ours)
 }
 
 // resign leaves the view: silent, and asking to be let in again.
@@ -146,7 +152,7 @@ func (m *Machine) resign(format string, args ...any) {
 	if m.committed != nil {
 		m.later = m.committed
 	}
-	m.committed, m.prepared, m.loose, m.outbid = nil, nil, m.now, false
+	m.committed, m.prepared, m.loose = nil, nil, m.now
 	m.self.Version++
 	m.told, m.stuck = time.Time{}, time.Time{}
 	m.clearFlags()
@@ -155,7 +161,7 @@ func (m *Machine) resign(format string, args ...any) {
 // commit makes a the view.
 func (m *Machine) commit(a *Assignment) {
 	before := m.committed
-	m.committed, m.prepared, m.later, m.outbid = a, nil, nil, false
+	m.committed, m.prepared, m.later = a, nil, nil
 	m.extras, m.stuck, m.heldSent = nil, time.Time{}, time.Time{}
 	m.beacons, m.spoken = atCommit, m.now
 	m.notBefore = time.Time{}

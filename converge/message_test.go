@@ -128,6 +128,9 @@ func FuzzReceive(f *testing.F) {
 			now := t0
 			for range 6 {
 				m.Receive(now, message.clone())
+				if a := message.Announce; a != nil {
+					m.Beacon(now, Beacon{Epoch: a.Epoch, View: a.View})
+				}
 				m.Connections(now, make([]Bitmap, simSlots))
 				now = now.Add(simTick)
 				if out := m.Tick(now); len(out.Send) > 100 {

@@ -23,7 +23,7 @@ func TestFaults(t *testing.T) {
 			for seed := uint64(1); seed <= simFaultSeeds; seed++ {
 				_, bad := simulate(seed, &f, nil)
 				if bad != nil && slices.Contains(f.caught, bad.check) {
-					if _, sound := simulate(seed, nil, nil); sound != nil {
+					if _, sound := simulate(seed, &fault{deaf: f.deaf}, nil); sound != nil {
 						continue // not the fault's doing
 					}
 					t.Logf("seed %d: %s", seed, bad)
@@ -127,6 +127,7 @@ var faults = []fault{
 	},
 	{
 		name:   "member ignores that it was left out",
+		deaf:   true,
 		caught: []string{"one", "converge"},
 		receive: func(_ *sim, n *node, msg *Message) bool {
 			return msg.Announce == nil || msg.Announce.View&(1<<(n.id-1)) != 0
@@ -134,6 +135,7 @@ var faults = []fault{
 	},
 	{
 		name:   "rivals do not yield",
+		deaf:   true,
 		caught: []string{"one", "converge"},
 		receive: func(_ *sim, n *node, msg *Message) bool {
 			return msg.Announce == nil || n.m.committed == nil || n.m.committed.has(msg.From)
@@ -151,6 +153,7 @@ var faults = []fault{
 	},
 	{
 		name:   "lease longer than detection",
+		deaf:   true,
 		caught: []string{"one", "connection"},
 		renew: func(_ *sim, _ *node, until time.Duration) time.Duration {
 			if until > 0 {
@@ -161,11 +164,13 @@ var faults = []fault{
 	},
 	{
 		name:   "thawed member ignores that its lease ran out",
+		deaf:   true,
 		caught: []string{"one", "connection"},
 		before: func(s *sim, n *node) { n.m.now = s.clock(n) },
 	},
 	{
 		name:   "restarted member answers with its old tables",
+		deaf:   true,
 		caught: []string{"one", "connection"},
 		boot:   func(n *node) bool { return n.life > 1 },
 		renew: func(s *sim, n *node, until time.Duration) time.Duration {
@@ -181,7 +186,22 @@ var faults = []fault{
 		config: func(c *Config) { c.Timing.Alone = 0 },
 	},
 	{
+		name:     "kernel does not heed beacons",
+		caught:   []string{"one", "connection"},
+		unfenced: true,
+	},
+	{
+		name:   "commit goes ahead of its beacon",
+		caught: []string{"one", "connection"},
+		after: func(_ *sim, n *node, out *Output) {
+			if n.m.proposal != nil {
+				out.Beacons = nil
+			}
+		},
+	},
+	{
 		name:   "membership is believed against a fresh promise",
+		deaf:   true,
 		caught: []string{"one", "left out"},
 		before: func(_ *sim, n *node) { clear(n.m.trust) },
 	},

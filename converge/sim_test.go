@@ -98,6 +98,8 @@ type fault struct {
 	receive   func(*sim, *node, *Message) bool // false: lost
 	renew     func(*sim, *node, time.Duration) time.Duration
 	oldCensus bool // connections counted under an earlier epoch are told all the same
+	deaf      bool // nobody hears beacons: the fence would make up for the break
+	unfenced  bool // the kernel does not heed beacons
 }
 
 // event is something that happens at a moment of true time.

@@ -38,10 +38,10 @@ func (s *sim) excused() bool {
 // the same point of the frame stream, frozen agents or not; the agents learn later.
 func (s *sim) broadcast(from *node, b Beacon) {
 	for _, to := range s.nodes {
-		if to == from || !s.hear(from, to) || s.rng.Float64() < s.loss/5 {
+		if to == from || !s.hear(from, to) || s.fault != nil && s.fault.deaf || s.rng.Float64() < s.loss/5 {
 			continue
 		}
-		if b.View&(1<<(to.id-1)) == 0 && b.Epoch.N >= to.epoch {
+		if b.View&(1<<(to.id-1)) == 0 && b.Epoch.N >= to.epoch && (s.fault == nil || !s.fault.unfenced) {
 			to.fence = max(to.fence, b.Epoch.N+1)
 		}
 		life := to.life

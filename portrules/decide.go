@@ -56,7 +56,7 @@ func (p *Policy) decide(d *Decision, pkt *Packet, env Env) (Verdict, Reason) {
 	if env.LeaseOver { // 4
 		return Drop, LeaseOver
 	}
-	if env.Fence > p.Epoch {
+	if env.Fence != 0 && env.Fence >= p.Epoch {
 		return Drop, Fenced
 	}
 	if pkt.Malformed { // 5, 8

@@ -43,7 +43,7 @@ func (l *Listener) Hear(beacon [BeaconSize]byte, active uint64) Reason {
 		return BeaconReplayed
 	}
 	*last = this
-	if view>>(l.Self-1)&1 == 0 && epoch > active {
+	if view>>(l.Self-1)&1 == 0 && epoch >= active {
 		l.Fence = max(l.Fence, epoch)
 	}
 	return BeaconHeard

@@ -82,8 +82,8 @@ func TestFenceOnTheWire(t *testing.T) {
 			expect(0, true, "epoch in force")
 			say(saying(p.Epoch+1, withMe, 2))
 			expect(0, true, "higher epoch with me")
-			say(saying(p.Epoch, withoutMe, 3))
-			expect(0, true, "this epoch without me")
+			say(saying(p.Epoch-1, withoutMe, 3))
+			expect(0, true, "lower epoch without me")
 
 			forged := beacon(saying(p.Epoch+1, withoutMe, 4))
 			forged[len(forged)-1] ^= 1
@@ -99,7 +99,10 @@ func TestFenceOnTheWire(t *testing.T) {
 			expect(p.Epoch+1, false, "contradiction")
 			p.Epoch++
 			install(t, e, p)
-			expect(p.Epoch, true, "policy of the higher epoch")
+			expect(p.Epoch, false, "policy of that epoch: of a rival group")
+			p.Epoch++
+			install(t, e, p)
+			expect(p.Epoch-1, true, "policy of a higher epoch")
 
 			want[dataplane.Counter{Reason: portrules.BeaconHeard}] = 5
 			want[dataplane.Counter{Reason: portrules.BeaconForged}] = 1
@@ -135,6 +138,7 @@ func TestBeaconBeforeInstall(t *testing.T) {
 			t.Errorf("%s: heard %+v, fence %d; want %+v, fence %d", hook, got, e.Fence(), b, p.Epoch)
 		}
 	}
+	p.Epoch++ // above the fence
 	serve(t, e, p)
 	if err := e.runTC(frames.TCPFrame(testClient, vipPort(22), frames.SYN), portrules.Accept); err != nil {
 		t.Error(err)

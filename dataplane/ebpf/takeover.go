@@ -27,7 +27,7 @@ func (o *objects) inherit(p pins, old *nlbControl) error {
 			p, old.Layout, layout)
 	}
 	policy, err := p.load(pinPolicy)
-	if policy == nil { // or it died before its first Install
+	if policy == nil { // it died before its first Install
 		return err
 	}
 	defer policy.Close()

@@ -15,3 +15,5 @@ func (c *cluster) status() control.Status {
 	c.t.Fatal("no member runs")
 	return control.Status{}
 }
+
+func stateRequest(action string) control.StateRequest { return control.StateRequest{Action: action} }

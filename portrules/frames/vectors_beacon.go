@@ -125,7 +125,7 @@ func sequenceVectors() []Vector {
 		without("of a higher epoch without me", epoch+1).hears(epoch + 1),
 		without("of the highest epoch without me", math.MaxUint64).hears(math.MaxUint64),
 		without("of a far epoch with a small low half, without me", 1<<32).hears(1 << 32),
-		without("of this epoch without me", epoch).hears(0),
+		without("of this epoch without me", epoch).hears(epoch),
 		without("of a lower epoch without me", epoch-1).hears(0),
 		beacon("of a higher epoch without anybody", func(b *Beacon) { b.View, b.Epoch = 0, epoch+1 }).hears(epoch + 1),
 		fenced(without("below the fence", epoch+1), epoch+2).hears(epoch + 2),
@@ -152,7 +152,7 @@ func (f family) fenceVectors() []Vector {
 	held.Socket = portrules.Flow{Src: f.from, Dst: f.web}
 	expired := at("above, without a lease", above, syn)
 	expired.LeaseOver = true
-	recorded := at("equal, first fragment", at7, first)
+	recorded := at("below, first fragment", below, first)
 	recorded.Records = true
 	fenced := portrules.Fenced
 	return []Vector{
@@ -167,11 +167,13 @@ func (f family) fenceVectors() []Vector {
 		at("above, disabled rule", above, TCPFrame(f.from, netip.AddrPortFrom(f.vip, 6000), SYN)).drop(fenced, -1),
 		expired.drop(portrules.LeaseOver, -1),
 		at("above, to the dedicated address", above, TCPFrame(f.from, netip.AddrPortFrom(f.own, 80), SYN)).pass(),
-		at("equal, tcp", at7, syn).accept(portrules.New, Web),
-		at("equal, udp", at7, datagram).accept(portrules.Owner, f.dnsRule()),
-		at("equal, echo", at7, echo).accept(portrules.DefaultHost, -1),
+		at("equal, tcp", at7, syn).drop(fenced, -1),
+		at("equal, udp", at7, datagram).drop(fenced, -1),
+		at("equal, echo", at7, echo).drop(fenced, -1),
 		recorded.accept(portrules.Owner, f.dnsRule()),
 		at("below, tcp", below, syn).accept(portrules.New, Web),
+		at("below, udp", below, datagram).accept(portrules.Owner, f.dnsRule()),
+		at("below, echo", below, echo).accept(portrules.DefaultHost, -1),
 		f.fencedNeighbor().drop(portrules.Neighbor, -1),
 	}
 }

@@ -146,7 +146,7 @@ static __always_inline enum reason silence(const struct policy *policy, __u64 no
 {
 	if (now >= agent.lease)
 		return REASON_LEASE_OVER;
-	if (agent.fence > policy->head->epoch)
+	if (agent.fence && agent.fence >= policy->head->epoch)
 		return REASON_FENCED;
 	return REASON_NOT_VIP;
 }
@@ -234,7 +234,7 @@ static __always_inline enum reason decide(const struct frame *f, __u64 now, __u3
 	if ((void *)(eth + 1) > f->end)
 		return REASON_NOT_VIP;
 	if (eth->h_proto == ETHERTYPE_BEACON)
-		return decide_beacon(f);
+		return f->xdp ? beacon_xdp(f->ctx) : beacon_tc(f->ctx);
 	if (!load(&policy))
 		return REASON_NOT_VIP;
 	if (eth->h_proto == ETHERTYPE_IPV4)

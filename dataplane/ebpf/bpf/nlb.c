@@ -73,6 +73,8 @@ static __always_inline int ingress(struct __sk_buff *skb, __u64 now)
 	count(decision >> 8, reason);
 	if (IS_DROP(reason))
 		return TC_ACT_SHOT;
+	if (skb->pkt_type == PACKET_BROADCAST) /* else ARP would take a stranger's claim for an answer */
+		return NEXT;
 	bpf_skb_store_bytes(skb, 0, (void *)own_mac, ETH_ALEN, 0);
 	if (skb->pkt_type != PACKET_HOST) /* TCP takes nothing else */
 		bpf_skb_change_type(skb, PACKET_HOST);
