@@ -79,6 +79,7 @@ func (s *sim) answers(n *node) bool { return s.local(n) < n.lease && n.epoch >= 
 // silent before others can notice the new life.
 func (s *sim) boot(n *node) {
 	n.life++
+	n.memo = nil
 	n.up, n.frozen, n.inbox, n.rest, n.stall, n.doomed = true, false, nil, nil, 0, false
 	n.peers, n.promised, n.committed = nil, Epoch{}, Epoch{}
 	n.healthy, s.trouble = s.now, s.now
@@ -210,10 +211,13 @@ func (s *sim) connect(n *node) {
 // count lets some connections end and tells the machine, a while later, what
 // was left, as the agent does.
 func (s *sim) count(n *node) {
-	if !n.up || n.frozen || !n.m.Serving() || s.now < n.counts || n.m.Holding() == 0 {
+	if !n.up || n.frozen || !n.m.Serving() || s.now < n.counts {
 		return
 	}
 	n.counts = s.now + simCensus
+	if n.m.Holding() == 0 {
+		return
+	}
 	stay := s.rng.Uint64() | s.rng.Uint64()
 	live := make([]Bitmap, simSlots)
 	for slot := range n.conns {

@@ -89,8 +89,8 @@ func simulate(seed uint64, f *fault, log func(string, ...any)) (s *sim, bad *vio
 
 // fault is a deliberate break of one thing; sim_fault_test.go lists them.
 type fault struct {
-	name      string
-	caught    []string // the checks that may notice it
+	name      string   //nolint:unused // in sim_fault_test.go, which has a build tag
+	caught    []string //nolint:unused // likewise: the checks that may notice it
 	config    func(*Config)
 	boot      func(*node) bool // true: the data plane keeps what it had
 	before    func(*sim, *node)

@@ -8,8 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/spf13/cobra"
-
 	"github.com/opennlb/opennlb/control"
 	"github.com/opennlb/opennlb/lab"
 )
@@ -32,24 +30,6 @@ type demo struct {
 	lab    *lab.Lab
 	status control.Status
 	owner  map[netip.Addr]string // who answered each client address last
-}
-
-func demoCommand(e env) *cobra.Command {
-	var flags clusterFlags
-	cmd := &cobra.Command{
-		Use:   "demo",
-		Short: "Show in half a minute what a cluster does, and check it",
-		Args:  func(_ *cobra.Command, args []string) error { return noArgs(args) },
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			options, err := flags.options(e)
-			if err != nil {
-				return err
-			}
-			return runDemo(cmd.Context(), &printer{out: e.out, colour: e.colour}, options)
-		},
-	}
-	flags.add(cmd)
-	return cmd
 }
 
 // runDemo tells the story; its error also reports broken promises.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -50,4 +51,23 @@ func (f *clusterFlags) options(e env) (lab.Options, error) {
 		return lab.Options{}, errors.New("network namespaces need root: run it with sudo")
 	}
 	return lab.Options{Members: f.members, Mode: f.mode, Dataplane: f.dataplane, Nlbd: f.nlbd}, nil
+}
+
+// clusterCommand is a command that builds a cluster as the flags say and runs it.
+func clusterCommand(e env, use, short string, run func(context.Context, *printer, lab.Options) error) *cobra.Command {
+	var flags clusterFlags
+	cmd := &cobra.Command{
+		Use:   use,
+		Short: short,
+		Args:  func(_ *cobra.Command, args []string) error { return noArgs(args) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			options, err := flags.options(e)
+			if err != nil {
+				return err
+			}
+			return run(cmd.Context(), &printer{out: e.out, colour: e.colour}, options)
+		},
+	}
+	flags.add(cmd)
+	return cmd
 }

@@ -58,7 +58,10 @@ func run(ctx context.Context, e env, args []string) error {
 	root.SetOut(e.out)
 	root.SetErr(e.err)
 	root.SetArgs(args)
-	root.AddCommand(demoCommand(e), upCommand(e))
+	root.AddCommand(
+		clusterCommand(e, "demo", "Show in half a minute what a cluster does, and check it", runDemo),
+		clusterCommand(e, "up", "Run a cluster to play with until Ctrl-C", runUp),
+	)
 	return root.ExecuteContext(ctx)
 }
 

@@ -5,28 +5,8 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/spf13/cobra"
-
 	"github.com/opennlb/opennlb/lab"
 )
-
-func upCommand(e env) *cobra.Command {
-	var flags clusterFlags
-	cmd := &cobra.Command{
-		Use:   "up",
-		Short: "Run a cluster to play with until Ctrl-C",
-		Args:  func(_ *cobra.Command, args []string) error { return noArgs(args) },
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			options, err := flags.options(e)
-			if err != nil {
-				return err
-			}
-			return runUp(cmd.Context(), &printer{out: e.out, colour: e.colour}, options)
-		},
-	}
-	flags.add(cmd)
-	return cmd
-}
 
 // runUp builds a cluster, tells how to reach its parts, and waits.
 func runUp(ctx context.Context, p *printer, options lab.Options) error {

@@ -61,7 +61,7 @@ type cluster struct {
 // SYN was accepted twice, no agent panicked, and nothing is left on the machine.
 func start(t *testing.T, options lab.Options) *cluster {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(trials(4, 20))*time.Minute)
 	t.Cleanup(cancel)
 	options.Nlbd = nlbd
 	l, err := lab.New(ctx, options)

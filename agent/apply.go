@@ -1,0 +1,91 @@
+package agent
+
+import (
+	"time"
+
+	"github.com/opennlb/opennlb/config"
+	"github.com/opennlb/opennlb/converge"
+	"github.com/opennlb/opennlb/dataplane"
+	"github.com/opennlb/opennlb/membership"
+)
+
+// apply gives the machine one input and carries out what it answers: install
+// first, so that nothing is promised that the data plane does not keep.
+func (l *loop) apply(out converge.Output) error {
+	if out.Install != nil {
+		policy := l.id.policy(l.cfg, out.Install)
+		if err := l.engine.Install(policy); err != nil {
+			return err
+		}
+		l.policy = policy
+	}
+	var until dataplane.Instant
+	if l.machine.Serving() {
+		until = l.now.lease.Add(lease)
+	}
+	if err := l.engine.Renew(until); err != nil {
+		return err
+	}
+	for _, b := range out.Beacons {
+		l.sendBeacon(b)
+	}
+	if !out.Wake.IsZero() {
+		l.wake.Reset(time.Until(out.Wake))
+	}
+	for _, e := range out.Send {
+		l.send(e.To.Name, wire{Converge: &e.Message})
+	}
+	for _, e := range out.Events {
+		l.event(e)
+	}
+	l.becomeDefault()
+	l.rememberEpoch()
+	return nil
+}
+
+func (l *loop) onTick() error {
+	l.countConnections()
+	l.announceDue()
+	err := l.apply(l.machine.Tick(l.now.wall))
+	if l.ready != nil && l.machine.Converged() {
+		l.ready()
+		l.ready = nil
+	}
+	return err
+}
+
+func (l *loop) onPeers(peers membership.Snapshot) error {
+	l.peers = peers
+	list := make([]converge.Peer, len(peers))
+	for i, p := range peers {
+		l.known[p.Name] = p
+		list[i] = converge.Peer{Name: p.Name, Priority: p.Priority, Instance: p.Instance}
+	}
+	return l.apply(l.machine.Peers(l.now.wall, list))
+}
+
+func (l *loop) changeState(s converge.State) error {
+	return l.apply(l.machine.SetState(l.now.wall, s))
+}
+
+// onReload takes over what may change while running: this member's shares.
+func (l *loop) onReload(cfg *config.Config) error {
+	if digest(&cfg.Cluster) != l.id.digest {
+		l.log.Warn("reload: the cluster section differs from the running one and is ignored: restart to use it")
+		return nil
+	}
+	cfg.Cluster = l.cfg.Cluster
+	l.log.Info("reload: weights and handling priorities are taken over; other keys need a restart")
+	return l.apply(l.machine.SetShares(l.now.wall, shares(cfg)))
+}
+
+// handedOver reports whether the view knows that this member takes no part any more.
+func (l *loop) handedOver() bool {
+	a := l.machine.Committed()
+	if a == nil {
+		return true
+	}
+	self := l.machine.Self()
+	me, ok := a.Member(self.Priority)
+	return ok && me.Version == self.Version && me.State == converge.Stopped
+}
