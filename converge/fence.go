@@ -94,9 +94,9 @@ func (m *Machine) rivalled() bool {
 func (m *Machine) Rivalled() bool { return m.committed == nil && m.rivalled() }
 
 // mustFence reports whether a leaves out somebody who may still answer, or does not
-// know who does: then its beacon goes ahead of its commit.
+// know who does, or there is a rival: then its beacon goes ahead of its commit.
 func (m *Machine) mustFence(a *Assignment) bool {
-	if m.committed == nil {
+	if m.committed == nil || m.rivalled() {
 		return true
 	}
 	for _, i := range m.committed.Members {

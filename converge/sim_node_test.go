@@ -122,7 +122,9 @@ func (s *sim) step(n *node, input func(time.Time) Output) {
 	}
 	out := input(s.clock(n))
 	if f != nil && f.after != nil {
-		f.after(s, n, &out)
+		broken := out
+		f.after(s, n, &broken)
+		out = broken
 	}
 	s.checkStep(n)
 	var until time.Duration
@@ -133,7 +135,8 @@ func (s *sim) step(n *node, input func(time.Time) Output) {
 		until = f.renew(s, n, until)
 	}
 	if n.stall > 0 {
-		n.rest = func() { s.carryOut(n, out, until) }
+		rest := out // only this copy has to live on
+		n.rest = func() { s.carryOut(n, rest, until) }
 		s.freeze(n, n.stall)
 		n.stall = 0
 		return

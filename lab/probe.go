@@ -31,6 +31,7 @@ type Probe struct {
 // Attempt is one connection of a probe.
 type Attempt struct {
 	At     time.Duration // its start, since the start of the probe
+	Took   time.Duration // until it was answered or given up
 	From   netip.Addr
 	Member string // who answered; "" for nobody
 	Err    error
@@ -98,6 +99,7 @@ func (p *Probe) attempt(c *Client, lane string, src netip.Addr) {
 	defer cancel()
 	a := Attempt{At: p.Since(), From: src}
 	a.Member, a.Err = askOnce(ctx, c, src, p.options.Target)
+	a.Took = p.Since() - a.At
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.lanes[lane] = append(p.lanes[lane], a)

@@ -126,7 +126,7 @@ func (c *cluster) waitState(name, state string) {
 	c.ok(err)
 }
 
-// sessions are connections that echo a line every 50 ms.
+// sessions are connections that echo a line every 100 ms.
 type sessions struct {
 	c    *cluster
 	list []*session
@@ -177,7 +177,7 @@ func (s *sessions) keep(one *session, reader *bufio.Reader) {
 		select {
 		case <-one.end:
 			return
-		case <-time.After(50 * time.Millisecond):
+		case <-time.After(100 * time.Millisecond):
 		}
 		member, err := one.ask(reader, fmt.Sprint(i))
 		if one.breaks.Load() {
