@@ -213,3 +213,33 @@ func TestExtra(t *testing.T) {
 		}
 	}
 }
+
+// TestRefusedCoordinatorLearnsStates: what a member said about itself may be in the
+// later epoch only, and the member does not say it again.
+func TestRefusedCoordinatorLearnsStates(t *testing.T) {
+	m, p := propose(t)
+	changed := infos(1, 2, 3)
+	changed[2].State, changed[2].Version = Draining, 2
+	later := agreement(9, 2, m.Committed(), changed)
+	m.Receive(t0, msg(2, Message{Reject: &Reject{Epoch: p.Epoch, Seen: 9, Reason: "knows a later epoch", Committed: later}}))
+	next := answer(m.Tick(t0.Add(simTick)), prepare)
+	if next == nil || next.Members[2].State != Draining {
+		t.Errorf("proposed %+v, want n3 draining as in epoch 9", next)
+	}
+}
+
+// TestPromiseGivesWay: a coordinator that promised the epoch of another lets it
+// finish, or the two would outdo each other for ever.
+func TestPromiseGivesWay(t *testing.T) {
+	m, _ := propose(t)
+	other := agreement(9, 2, m.Committed(), infos(1, 2, 3))
+	if out := m.Receive(t0, msg(2, Message{Prepare: other})); answer(out, prepared) == nil || answer(out, prepare) != nil {
+		t.Fatal("should promise, and propose nothing")
+	}
+	if p := answer(m.Tick(t0.Add(2*DefaultTiming.Retry)), prepare); p != nil {
+		t.Errorf("proposed %v at once", p.Epoch)
+	}
+	if p := answer(m.Tick(t0.Add(4*DefaultTiming.Retry)), prepare); p == nil || p.Epoch.N <= 9 {
+		t.Errorf("proposed %+v when the other did not finish, want a higher epoch", p)
+	}
+}

@@ -1,7 +1,6 @@
 package converge
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -73,8 +72,9 @@ type Machine struct {
 	notBefore time.Time // no proposal before, after one was refused
 
 	told      time.Time
-	rotation  int  // whom tell takes next
-	announcer Peer // who announced an epoch last
+	shouted   time.Time // when tell told everyone
+	rotation  int       // whom tell takes next
+	announcer Peer      // who announced an epoch last
 	announced time.Time
 	heldSent  time.Time
 
@@ -141,65 +141,6 @@ func New(cfg Config, self Info, now time.Time) *Machine {
 		dirty:  true,
 	}
 	return m
-}
-
-// Peers tells who is alive; the own entry is ignored.
-func (m *Machine) Peers(now time.Time, peers []Peer) Output {
-	m.observe(now)
-	m.peers = slices.DeleteFunc(slices.Clone(peers), func(p Peer) bool { return p.Priority == m.self.Priority })
-	for _, p := range m.peers {
-		if m.trust[p.Priority].peer != p {
-			delete(m.trust, p.Priority) // another start of the agent: the one before is over
-		}
-	}
-	m.refresh()
-	return m.step()
-}
-
-// refresh brings together whom membership and whom the view takes for alive.
-func (m *Machine) refresh() {
-	m.alive = m.alive[:0:0]
-	for priority, v := range m.trust {
-		if m.now.Before(v.until) {
-			m.alive = append(m.alive, v.peer)
-		} else {
-			delete(m.trust, priority)
-		}
-	}
-	for _, p := range m.peers {
-		if _, trusted := m.trust[p.Priority]; !trusted {
-			m.alive = append(m.alive, p)
-		}
-	}
-	slices.SortFunc(m.alive, func(a, b Peer) int { return cmp.Compare(a.Priority, b.Priority) })
-	for _, p := range m.alive {
-		if _, ok := m.since[p]; !ok {
-			m.since[p] = m.now
-			m.told = time.Time{}
-		}
-	}
-	for p := range m.since {
-		if !m.isAlive(p) {
-			delete(m.since, p)
-			delete(m.banned, p)
-			if m.words[p.Priority].from == p {
-				delete(m.words, p.Priority)
-			}
-		}
-	}
-}
-
-// trustView takes the members of a view new to this one for alive, for a while.
-// Membership may be behind: a member has yet to show here; or one that stood still
-// was declared dead just after it had woken up, promised, and so got a new lease.
-// Who crashes after the commit is not declared dead within a lease anyway.
-func (m *Machine) trustView(a *Assignment) {
-	for _, i := range a.Members {
-		if p := i.peer(); p != m.self.peer() {
-			m.trust[p.Priority] = voucher{p, m.now.Add(m.cfg.Lease)}
-		}
-	}
-	m.refresh()
 }
 
 // Tick lets time pass.
@@ -274,8 +215,6 @@ func (m *Machine) step() Output {
 	return out
 }
 
-func (m *Machine) isAlive(p Peer) bool { return slices.Contains(m.alive, p) }
-
 func (m *Machine) send(to Peer, msg Message) {
 	msg.From = m.self.peer()
 	m.out.Send = append(m.out.Send, Envelope{To: to, Message: msg})
@@ -287,46 +226,6 @@ func (m *Machine) event(kind, format string, args ...any) {
 		e.Epoch = m.committed.Epoch.N
 	}
 	m.out.Events = append(m.out.Events, e)
-}
-
-// recorded reports whether the view says of this member what it wants said.
-func (m *Machine) recorded() bool {
-	if m.committed == nil {
-		return false
-	}
-	me, ok := m.committed.Member(m.self.Priority)
-	return ok && me.Instance == m.self.Instance && me.Version == m.self.Version
-}
-
-// tell sends this member's Info until the view records it: to the coordinator. While
-// in no view it tells everyone, for silence makes others found a view without it;
-// after a while only who may found one, who announced one, and the others in turn.
-func (m *Machine) tell() {
-	if m.recorded() || m.now.Sub(m.told) < m.cfg.Timing.Retry {
-		return
-	}
-	everyone := m.told.IsZero() || m.now.Sub(m.loose) < 2*m.cfg.Timing.Alone
-	m.told = m.now
-	if m.committed != nil {
-		if c := m.coordinator(); c != m.self.peer() {
-			m.sendInfo(c)
-		}
-		return
-	}
-	for i, p := range m.alive {
-		if everyone || i == 0 || p == m.announcer || i == m.rotation%len(m.alive) {
-			m.sendInfo(p)
-		}
-	}
-	m.rotation++
-}
-
-func (m *Machine) sendInfo(to Peer) {
-	msg := &InfoMsg{Info: m.self, Digest: m.cfg.Digest, Seen: m.seen}
-	if m.committed != nil {
-		msg.View = m.committed.Epoch
-	}
-	m.send(to, Message{Info: msg})
 }
 
 // unstick asks for a new epoch when a promise was not followed by its commit, or

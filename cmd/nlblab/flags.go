@@ -22,7 +22,7 @@ type clusterFlags struct {
 func (f *clusterFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.mode, "mode", "unicast", "how the members share the cluster MAC: unicast, multicast or igmp")
 	cmd.Flags().StringVar(&f.dataplane, "dataplane", "auto", "where frames are decided: auto, tc, xdp or afpacket")
-	cmd.Flags().IntVar(&f.members, "members", 3, "number of members, 2 to 32")
+	cmd.Flags().IntVar(&f.members, "members", 3, "number of members, 2 to 32; two processors carry about 20")
 	cmd.Flags().StringVar(&f.nlbd, "nlbd", "", "the nlbd to run (default: beside nlblab, or from PATH)")
 }
 
