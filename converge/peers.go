@@ -66,4 +66,3 @@ func (m *Machine) trustView(a *Assignment) {
 }
 
 func (m *Machine) isAlive(p Peer) bool { return slices.Contains(m.alive, p) }
-

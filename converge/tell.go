@@ -46,4 +46,3 @@ func (m *Machine) sendInfo(to Peer) {
 	}
 	m.send(to, Message{Info: msg})
 }
-
