@@ -86,6 +86,9 @@ func run(ctx context.Context, e env, args []string) int {
 		Ready:   func() { e.notify(daemon.SdNotifyReady) },
 		Reload:  reloads(ctx, *file, log),
 	})
+	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		return 0 // told to stop before it was up
+	}
 	if err != nil {
 		return e.failed(err)
 	}

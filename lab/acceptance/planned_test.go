@@ -3,12 +3,16 @@ package acceptance
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -228,4 +232,24 @@ func (s *sessions) stop() {
 		one.once.Do(func() { close(one.end) })
 	}
 	s.done.Wait()
+}
+
+// TestStopWhileStarting sends SIGTERM at many points of the start: nlbd must end in
+// order and leave nothing.
+func TestStopWhileStarting(t *testing.T) {
+	c := start(t, lab.Options{Members: 2, Clients: 10})
+	m := c.Members[1]
+	c.ok(m.Stop())
+	for n := range trials(6, 30) {
+		c.ok(m.Start())
+		c.sleep(time.Duration(100+n*230) * time.Millisecond)
+		c.ok(m.Process().Stop(syscall.SIGTERM, 5*time.Second))
+		if err := m.Process().Wait(c.ctx); err != nil {
+			t.Errorf("stopped %d ms after the start: %v\n%s", 100+n*230, err, m.Log(3))
+		}
+		if _, err := os.Stat(m.PinDir()); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("stopped %d ms after the start: pins are left", 100+n*230)
+		}
+	}
+	c.converged(1)
 }
