@@ -1,0 +1,44 @@
+package converge
+
+import "testing"
+
+// TestQuorum says which part of a view may serve under partition: majority.
+func TestQuorum(t *testing.T) {
+	stopped := func(members []Info, p uint8) []Info {
+		for i := range members {
+			if members[i].Priority == p {
+				members[i].State = Stopped
+			}
+		}
+		return members
+	}
+	for _, row := range []struct {
+		name string
+		view []Info
+		here []Info
+		want bool
+	}{
+		{"all", infos(1, 2, 3), infos(1, 2, 3), true},
+		{"two of three", infos(1, 2, 3), infos(2, 3), true},
+		{"one of three", infos(1, 2, 3), infos(1), false},
+		{"half with the lowest", infos(1, 2, 3, 4), infos(1, 4), true},
+		{"half without the lowest", infos(1, 2, 3, 4), infos(2, 3), false},
+		{"one of two, the lowest", infos(1, 2), infos(1), true},
+		{"one of two, the other", infos(1, 2), infos(2), false},
+		{"who had stopped does not count", stopped(infos(1, 2, 3), 1), infos(2), true},
+		{"newcomers do not count", infos(1, 2, 3), infos(3, 4, 5, 6), false},
+	} {
+		in := &Machine{cfg: Config{Majority: true}, committed: &Assignment{Members: row.view}}
+		out := &Machine{cfg: Config{Majority: true}, later: &Assignment{Members: row.view}}
+		serve := &Machine{committed: &Assignment{Members: row.view}}
+		if in.quorum(row.here) != row.want || out.quorum(row.here) != row.want {
+			t.Errorf("%s: %t in the view, %t after leaving it, want %t", row.name, in.quorum(row.here), out.quorum(row.here), row.want)
+		}
+		if !serve.quorum(row.here) {
+			t.Errorf("%s: silent under partition: serve", row.name)
+		}
+	}
+	if founder := (&Machine{cfg: Config{Majority: true}}); !founder.quorum(infos(1)) {
+		t.Error("a cluster cannot be founded")
+	}
+}
