@@ -86,7 +86,7 @@ func Run(ctx context.Context, cfg *config.Config, opt Options) (err error) {
 	if err := dedicatedIP(cfg, iface); err != nil {
 		return err
 	}
-	id, err := identify(cfg, iface)
+	id, err := identify(cfg, key, iface)
 	if err != nil {
 		return err
 	}

@@ -23,13 +23,9 @@ type identity struct {
 	digest     string // of the part of the configuration that all members must have alike
 }
 
-func identify(cfg *config.Config, iface *l2.Interface) (identity, error) {
+func identify(cfg *config.Config, key []byte, iface *l2.Interface) (identity, error) {
 	addr := l2.ClusterAddr(cfg.Cluster.VIPs)
 	source, err := l2.SourceMAC(cfg.Cluster.Mode, cfg.Member.SourceMAC, cfg.Member.Priority, addr, iface.MAC)
-	if err != nil {
-		return identity{}, err
-	}
-	key, err := cfg.ReadKey()
 	if err != nil {
 		return identity{}, err
 	}

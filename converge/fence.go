@@ -13,7 +13,8 @@ import (
 // of two groups the better one outbids the other, which leaves its view and
 // stays silent for as long as it hears beacons.
 
-// rival is the latest beacon of a view that this member is not in.
+// rival is the beacon with the highest epoch of a view that this member is not in,
+// and when any such was heard last.
 type rival struct {
 	Beacon
 	at time.Time

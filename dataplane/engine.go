@@ -38,9 +38,6 @@ type Engine interface {
 	// also those of this member should they come back. A reader who is late misses
 	// the oldest. It is closed by Close.
 	Beacons() <-chan converge.Beacon
-	// Fence is the highest epoch that a beacon said to be without this member. The
-	// engine is silent at once, and until a policy of a higher epoch is installed. It starts at zero with every engine.
-	Fence() uint64
 	// Counters reads the packets counted since the engine was opened.
 	Counters() ([]Counter, error)
 	// Kind is the engine that runs: "xdp" or "tc".

@@ -19,8 +19,8 @@ const beaconBacklog = 16
 // Beacons delivers what the programs heard, see dataplane.Engine.
 func (e *Engine) Beacons() <-chan converge.Beacon { return e.beacons }
 
-// Fence is the highest epoch that is known to leave this member out, see
-// dataplane.Engine; 0 when the engine is closed.
+// Fence is the highest epoch that a beacon said to be without this member: a policy
+// answers only above it. 0 when there was none, or the engine is closed.
 func (e *Engine) Fence() uint64 {
 	e.mu.Lock()
 	defer e.mu.Unlock()
