@@ -102,7 +102,7 @@ func Run(ctx context.Context, cfg *config.Config, opt Options) (err error) {
 		return err
 	}
 	undo.add("detach data plane", engine.Close)
-	if err := engine.Install(id.silent(cfg)); err != nil { // before the kernel knows the VIPs
+	if err := engine.Install(id.silent(cfg), nil); err != nil { // before the kernel knows the VIPs
 		return err
 	}
 	if err := iface.AddMAC(id.clusterMAC); err != nil {

@@ -7,17 +7,16 @@ import (
 	"github.com/opennlb/opennlb/converge"
 	"github.com/opennlb/opennlb/dataplane"
 	"github.com/opennlb/opennlb/membership"
+	"github.com/opennlb/opennlb/portrules"
 )
 
 // apply gives the machine one input and carries out what it answers: install
 // first, so that nothing is promised that the data plane does not keep.
 func (l *loop) apply(out converge.Output) error {
 	if out.Install != nil {
-		policy := l.id.policy(l.cfg, out.Install)
-		if err := l.engine.Install(policy); err != nil {
+		if err := l.install(out.Install); err != nil {
 			return err
 		}
-		l.policy = policy
 	}
 	var until dataplane.Instant
 	if l.machine.Serving() {
@@ -41,6 +40,37 @@ func (l *loop) apply(out converge.Output) error {
 	l.becomeDefault()
 	l.rememberEpoch()
 	return nil
+}
+
+// install hands the machine's parts to the data plane. The policy made of a part stays
+// the same, so that the engine knows it again when it comes into force.
+func (l *loop) install(in *converge.Install) error {
+	now, next := l.rendered(in.Now), rendering{}
+	var prepare *dataplane.Next
+	if in.Next != nil {
+		next = l.rendered(in.Next)
+		prepare = &dataplane.Next{Policy: next.policy, Commit: in.Commit}
+	}
+	if err := l.engine.Install(now.policy, prepare); err != nil {
+		return err
+	}
+	l.policy, l.renderings = now.policy, [2]rendering{now, next}
+	return nil
+}
+
+// rendering is a policy and what it was made of.
+type rendering struct {
+	part   *converge.Part
+	policy *portrules.Policy
+}
+
+func (l *loop) rendered(p *converge.Part) rendering {
+	for _, r := range l.renderings {
+		if r.part == p {
+			return r
+		}
+	}
+	return rendering{p, l.id.policy(l.cfg, p)}
 }
 
 func (l *loop) onTick() error {

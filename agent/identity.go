@@ -61,23 +61,23 @@ func (id identity) peer(cfg *config.Config) membership.Peer {
 
 // silent is the policy of a member that owns nothing.
 func (id identity) silent(cfg *config.Config) *portrules.Policy {
-	return id.policy(cfg, &converge.Install{
+	return id.policy(cfg, &converge.Part{
 		Tables:    make([]portrules.Buckets, 1),
 		SlotTable: make([]int, len(cfg.Cluster.Rules)+1),
 	})
 }
 
-// policy is what the data plane needs to act on in.
-func (id identity) policy(cfg *config.Config, in *converge.Install) *portrules.Policy {
+// policy is what the data plane needs to act on a part.
+func (id identity) policy(cfg *config.Config, p *converge.Part) *portrules.Policy {
 	rules := len(cfg.Cluster.Rules)
 	return &portrules.Policy{
-		Epoch:        in.Epoch,
+		Epoch:        p.Epoch,
 		HashKey:      id.hashKey,
 		VIPs:         cfg.Cluster.VIPs,
 		Rules:        cfg.Cluster.Rules,
-		RuleTable:    in.SlotTable[:rules],
-		DefaultTable: in.SlotTable[rules],
-		Tables:       in.Tables,
+		RuleTable:    p.SlotTable[:rules],
+		DefaultTable: p.SlotTable[rules],
+		Tables:       p.Tables,
 	}
 }
 

@@ -48,18 +48,19 @@ type loop struct {
 	done      chan struct{}
 	beat      atomic.Int64 // dataplane.Instant of the last step
 
-	now       moment // of the present step
-	machine   *converge.Machine
-	policy    *portrules.Policy // installed
-	epoch     uint64            // saved in state_dir
-	wake      *time.Timer       // the machine wants to be stepped then
-	peers     membership.Snapshot
-	known     map[string]membership.Peer // every member ever seen, by name
-	reports   map[string]report
-	waiting   map[uint64]func(error) // commands without a reply
-	commandID uint64
-	leaving   bool
-	drain     drain
+	now        moment // of the present step
+	machine    *converge.Machine
+	policy     *portrules.Policy // in force
+	renderings [2]rendering      // in force and next
+	epoch      uint64            // saved in state_dir
+	wake       *time.Timer       // the machine wants to be stepped then
+	peers      membership.Snapshot
+	known      map[string]membership.Peer // every member ever seen, by name
+	reports    map[string]report
+	waiting    map[uint64]func(error) // commands without a reply
+	commandID  uint64
+	leaving    bool
+	drain      drain
 
 	counting    bool // a count of connections is under way
 	nextCount   time.Time

@@ -77,7 +77,7 @@ func (m *Machine) coordinate() {
 		m.abandon()
 		return
 	}
-	if m.proposal != nil && slices.ContainsFunc(m.proposal.assignment.Members, m.gone) {
+	if m.proposal != nil && slices.ContainsFunc(m.proposal.assignment.Members, m.outdated) {
 		m.abandon()
 	}
 	if m.proposal == nil {
@@ -91,6 +91,12 @@ func (m *Machine) coordinate() {
 func (m *Machine) gone(i Info) bool {
 	p := i.peer()
 	return p != m.self.peer() && (!m.isAlive(p) || m.isBanned(p))
+}
+
+// outdated reports whether a member of a proposal died, or is this one and has
+// changed its mind: it may keep connections after all.
+func (m *Machine) outdated(i Info) bool {
+	return m.gone(i) || i.peer() == m.self.peer() && i.Version != m.self.Version
 }
 
 func (m *Machine) isBanned(p Peer) bool { _, ok := m.banned[p]; return ok }
@@ -164,9 +170,10 @@ func (m *Machine) propose() {
 	m.seen++
 	a.Digest = m.cfg.Digest
 	a.Epoch = Epoch{N: m.seen, By: m.self.Priority, Instance: m.self.Instance}
-	for _, e := range m.promise(a) {
+	for _, e := range m.uncounted(a) {
 		a.addExtra(extra{m.self.Priority, e})
 	}
+	m.promise(a)
 	m.proposal = &proposal{assignment: a, began: m.now}
 	for _, i := range members {
 		if i.peer() != m.self.peer() {
@@ -207,6 +214,7 @@ func (m *Machine) pursue() {
 	switch {
 	case len(p.waiting) == 0 && p.fenced.IsZero() && m.mustFence(p.assignment):
 		p.fenced = m.now.Add(m.cfg.Timing.Fence)
+		m.release(p.assignment) // the others may commit at its beacon
 		m.fence(p)
 	case len(p.waiting) == 0 && m.now.Before(p.fenced):
 		m.fence(p)

@@ -6,25 +6,19 @@ import (
 	"github.com/opennlb/opennlb/portrules"
 )
 
-// release takes away what a gives to others. Where this member may have
-// connections it keeps them, and returns those that a does not count.
-func (m *Machine) release(a *Assignment) []Extra {
+// uncounted lists where this member may have connections in what a gives to others,
+// and a does not know of it.
+func (m *Machine) uncounted(a *Assignment) []Extra {
+	if !m.self.State.holds() {
+		return nil
+	}
 	var extras []Extra
 	for slot := range m.flags {
 		t := a.Slot(slot)
 		mine := t.holding(m.self.Priority)
 		var unknown Bitmap
 		for b, owner := range t.Owner {
-			f := &m.flags[slot][b]
-			if owner == m.self.Priority || *f == 0 {
-				continue
-			}
-			if !m.self.State.holds() {
-				*f = 0
-				continue
-			}
-			*f = portrules.Residual
-			if mine == nil || !mine.Has(b) {
+			if owner != m.self.Priority && m.flags[slot][b] != 0 && (mine == nil || !mine.Has(b)) {
 				unknown.Set(b)
 			}
 		}
@@ -32,18 +26,35 @@ func (m *Machine) release(a *Assignment) []Extra {
 			extras = append(extras, Extra{Slot: slot, Buckets: unknown})
 		}
 	}
-	m.dirty = true
 	return extras
 }
 
-// activate sets the flags that the committed assignment gives this member.
-func (m *Machine) activate() {
-	self := m.self.Priority
+// release takes no new flows any more in what a gives to others, and keeps the
+// connections there.
+func (m *Machine) release(a *Assignment) {
+	kept := portrules.Residual
+	if !m.self.State.holds() {
+		kept = 0
+	}
 	for slot := range m.flags {
-		t := m.committed.Slot(slot)
+		for b, owner := range a.Slot(slot).Owner {
+			if f := &m.flags[slot][b]; owner != m.self.Priority && *f != 0 {
+				*f = kept
+			}
+		}
+	}
+	m.part, m.dirty = nil, true
+}
+
+// flagsOf are the flags that a gives this member when it is committed.
+func (m *Machine) flagsOf(a *Assignment) []portrules.Buckets {
+	self := m.self.Priority
+	flags := make([]portrules.Buckets, len(m.flags))
+	for slot := range flags {
+		t := a.Slot(slot)
 		mine := t.holding(self)
 		for b, owner := range t.Owner {
-			f := &m.flags[slot][b]
+			f := &flags[slot][b]
 			switch {
 			case owner == self && t.heldByOther(self, b):
 				*f = portrules.Own | portrules.Foreign
@@ -51,41 +62,60 @@ func (m *Machine) activate() {
 				*f = portrules.Own
 			case mine != nil && mine.Has(b):
 				*f = portrules.Residual
-			default:
-				*f = 0
 			}
 		}
 	}
-	m.dirty = true
+	return flags
+}
+
+// activate sets the flags of the view anew, after what is held became less.
+func (m *Machine) activate() {
+	m.flags = m.flagsOf(m.committed)
+	m.part, m.dirty = nil, true
 }
 
 func (m *Machine) clearFlags() {
 	for slot := range m.flags {
 		m.flags[slot] = portrules.Buckets{}
 	}
-	m.dirty = true
+	m.part, m.dirty = nil, true
 }
 
 // settled reports whether the flags are those of the view: nothing is promised.
 func (m *Machine) settled() bool { return m.committed != nil && m.prepared == nil }
 
-// install renders the flags; slots that are alike share a table.
+// install says what is in force and what comes next. The beacon of a member's own
+// proposal does not come back to it; where somebody may have to be fenced, a beacon
+// goes ahead of the commit.
 func (m *Machine) install() *Install {
-	in := &Install{SlotTable: make([]int, len(m.flags))}
-	if m.committed != nil {
-		in.Epoch = m.committed.Epoch.N
-	}
-	shared := make(map[portrules.Buckets]int)
-	for slot := range m.flags {
-		i, ok := shared[m.flags[slot]]
-		if !ok {
-			i = len(in.Tables)
-			shared[m.flags[slot]] = i
-			in.Tables = append(in.Tables, m.flags[slot])
+	if m.part == nil {
+		epoch := uint64(0)
+		if m.committed != nil {
+			epoch = m.committed.Epoch.N
 		}
-		in.SlotTable[slot] = i
+		m.part = render(epoch, m.flags)
+	}
+	in := &Install{Now: m.part, Next: m.next}
+	if m.prepared != nil && m.prepared.Epoch.Instance != m.self.Instance && !m.mustFence(m.prepared) {
+		in.Commit = m.prepared.Epoch
 	}
 	return in
+}
+
+// render is the flags as the data plane takes them; slots that are alike share a table.
+func render(epoch uint64, flags []portrules.Buckets) *Part {
+	p := &Part{Epoch: epoch, SlotTable: make([]int, len(flags))}
+	shared := make(map[portrules.Buckets]int)
+	for slot := range flags {
+		i, ok := shared[flags[slot]]
+		if !ok {
+			i = len(p.Tables)
+			shared[flags[slot]] = i
+			p.Tables = append(p.Tables, flags[slot])
+		}
+		p.SlotTable[slot] = i
+	}
+	return p
 }
 
 // Connections tells in which buckets of each slot this member has connections.

@@ -78,8 +78,10 @@ type Machine struct {
 	announced time.Time
 	heldSent  time.Time
 
-	flags []portrules.Buckets // by slot
-	dirty bool
+	flags []portrules.Buckets // in force, by slot
+	dirty bool                // they changed
+	part  *Part               // the flags as they are installed
+	next  *Part               // of prepared
 	out   Output
 }
 
@@ -109,8 +111,16 @@ type Output struct {
 	Events  []Event
 }
 
-// Install is this member's part of every table.
+// Install is what the data plane must hold from now on.
 type Install struct {
+	Now    *Part // in force
+	Next   *Part // promised and not yet committed, to be switched to without delay; or nil
+	Commit Epoch // its beacon switches to Next by itself; zero: none does
+}
+
+// Part is this member's part of every table. It is the same pointer while it is the
+// same part, first as Next and then as Now.
+type Part struct {
 	Epoch     uint64
 	Tables    []portrules.Buckets
 	SlotTable []int // index into Tables per rule, and last for the default host
@@ -188,8 +198,9 @@ func (m *Machine) observe(now time.Time) {
 	if m.committed != nil {
 		m.resign("this member stood still for %s and its lease ran out", paused.Round(time.Millisecond))
 	}
-	m.loose, m.prepared = now, nil // what it knew is stale: listen before founding a cluster
-	m.self.Version++               // and tell those who took a promise from before the pause
+	m.forget()
+	m.loose = now    // what it knew is stale: listen before founding a cluster
+	m.self.Version++ // and tell those who took a promise from before the pause
 }
 
 // step does what is due, whatever the input was.

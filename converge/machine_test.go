@@ -146,7 +146,7 @@ func TestTakeover(t *testing.T) {
 	if out.Install == nil {
 		t.Fatal("promised without installing")
 	}
-	for b, f := range out.Install.Tables[out.Install.SlotTable[0]] {
+	for b, f := range out.Install.Now.Tables[out.Install.Now.SlotTable[0]] {
 		want := portrules.Flags(0)
 		switch was, is := before.Slot(0).Owner[b], after.Slot(0).Owner[b]; {
 		case was == 2 && is == 2:
@@ -166,7 +166,7 @@ func TestTakeover(t *testing.T) {
 	if out.Install == nil || !gainer.Serving() {
 		t.Fatal("the gainer should have committed")
 	}
-	for b, f := range out.Install.Tables[out.Install.SlotTable[0]] {
+	for b, f := range out.Install.Now.Tables[out.Install.Now.SlotTable[0]] {
 		want := portrules.Flags(0)
 		if after.Slot(0).Owner[b] == 3 {
 			want = portrules.Own | portrules.Foreign
@@ -209,7 +209,7 @@ func TestAnnounce(t *testing.T) {
 	}
 }
 
-func (in *Install) table(slot int) *portrules.Buckets { return &in.Tables[in.SlotTable[slot]] }
+func (in *Install) table(slot int) *portrules.Buckets { return &in.Now.Tables[in.Now.SlotTable[slot]] }
 
 // TestRivalsAgree: of two groups that can be, exactly one yields.
 func TestRivalsAgree(t *testing.T) {

@@ -67,11 +67,14 @@ func (m *Machine) onPrepare(from Peer, a *Assignment) {
 		return
 	}
 	m.see(a.Epoch.N)
+	if m.prepared != nil && m.prepared.Epoch == a.Base {
+		m.commit(m.prepared) // somebody did, or nothing could be dealt from it
+	}
 	switch {
 	case m.committed != nil && m.committed.Epoch == a.Epoch:
 		m.send(from, Message{Prepared: &Prepared{Epoch: a.Epoch}}) // the first answer was lost
 	case m.prepared != nil && m.prepared.Epoch == a.Epoch:
-		m.send(from, Message{Prepared: &Prepared{Epoch: a.Epoch, Extra: m.release(m.prepared)}})
+		m.send(from, Message{Prepared: &Prepared{Epoch: a.Epoch, Extra: m.uncounted(m.prepared)}})
 	case !a.Epoch.above(m.promised):
 		m.reject(from, a, "promised a later epoch")
 	case m.committed != nil && m.committed.Epoch.above(a.Base):
@@ -79,7 +82,9 @@ func (m *Machine) onPrepare(from Peer, a *Assignment) {
 	default:
 		m.abandon()
 		m.giveWay(3 * m.cfg.Timing.Retry) // or two coordinators would outdo each other for ever
-		extra := m.promise(a)
+		m.promise(a)
+		extra := m.uncounted(a)
+		m.release(a)
 		m.send(from, Message{Prepared: &Prepared{Epoch: a.Epoch, Extra: extra}})
 	}
 }
@@ -92,11 +97,16 @@ func (m *Machine) reject(to Peer, a *Assignment, reason string) {
 	m.send(to, Message{Reject: r})
 }
 
-// promise binds this member to a, and takes no new flows any more in what a
-// gives to others. It returns what a does not know that this member holds.
-func (m *Machine) promise(a *Assignment) []Extra {
+// promise binds this member to a, and makes its part of a ready to be switched to.
+func (m *Machine) promise(a *Assignment) {
 	m.promised, m.prepared, m.stuck = a.Epoch, a, m.now
-	return m.release(a)
+	m.next, m.dirty = render(a.Epoch.N, m.flagsOf(a)), true
+}
+
+// forget drops what was promised and not committed; the promise still binds.
+func (m *Machine) forget() {
+	m.dirty = m.dirty || m.prepared != nil
+	m.prepared, m.next = nil, nil
 }
 
 func (m *Machine) onAnnounce(from Peer, an *Announce) {
@@ -152,7 +162,8 @@ func (m *Machine) resign(format string, args ...any) {
 	if m.committed != nil {
 		m.later = m.committed
 	}
-	m.committed, m.prepared, m.loose = nil, nil, m.now
+	m.forget()
+	m.committed, m.loose = nil, m.now
 	m.self.Version++
 	m.told, m.stuck = time.Time{}, time.Time{}
 	m.clearFlags()
@@ -161,12 +172,16 @@ func (m *Machine) resign(format string, args ...any) {
 // commit makes a the view.
 func (m *Machine) commit(a *Assignment) {
 	before := m.committed
-	m.committed, m.prepared, m.later = a, nil, nil
+	m.flags, m.part, m.dirty = m.flagsOf(a), nil, true
+	if m.prepared == a {
+		m.part = m.next // which the data plane has ready
+	}
+	m.forget()
+	m.committed, m.later = a, nil
 	m.extras, m.stuck, m.heldSent = nil, time.Time{}, time.Time{}
 	m.beacons, m.spoken = atCommit, m.now
 	m.notBefore = time.Time{}
 	m.trustView(a)
-	m.activate()
 	m.reportChange(before)
 }
 

@@ -102,7 +102,8 @@ var faults = []fault{
 			old := n.memo.(memory)
 			if p := n.m.prepared; p != nil && p != old.prepared {
 				copy(n.m.flags, old.flags)
-				out.Install = nil
+				n.m.part = nil
+				out.Install = n.m.install()
 			}
 		},
 	},
@@ -200,6 +201,21 @@ var faults = []fault{
 		},
 	},
 	{
+		name:   "coordinator fences before it releases",
+		caught: []string{"one", "connection"},
+		after: func(_ *sim, n *node, out *Output) {
+			if p := n.m.proposal; p != nil && len(out.Beacons) > 0 && n.m.committed != nil {
+				n.m.activate()
+				out.Install = n.m.install()
+			}
+		},
+	},
+	{
+		name:   "kernel switches at the beacon of another epoch",
+		caught: []string{"one", "connection", "keeper"},
+		eager:  true,
+	},
+	{
 		name:   "membership is believed against a fresh promise",
 		deaf:   true,
 		caught: []string{"one", "left out"},
@@ -290,7 +306,7 @@ func redeal(n *node, out *Output, change func(*Table)) {
 			change(t)
 		}
 	}
-	n.m.release(p.assignment)
+	n.m.promise(p.assignment)
 	out.Install = n.m.install()
 }
 
@@ -304,10 +320,15 @@ func reflag(out *Output, from, to portrules.Flags) {
 	if out.Install == nil {
 		return
 	}
-	for i := range out.Install.Tables {
-		for b, f := range out.Install.Tables[i] {
-			if f == from {
-				out.Install.Tables[i][b] = to
+	for _, p := range []*Part{out.Install.Now, out.Install.Next} {
+		if p == nil {
+			continue
+		}
+		for i := range p.Tables {
+			for b, f := range p.Tables[i] {
+				if f == from {
+					p.Tables[i][b] = to
+				}
 			}
 		}
 	}

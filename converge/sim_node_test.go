@@ -41,6 +41,7 @@ type node struct {
 	rest   func() // the part of a step that a freeze put off
 
 	epoch  uint64        // of the tables in the kernel
+	next   *Install      // prepared in the kernel, for a beacon to switch to
 	fence  uint64        // in the kernel: lower epochs are silent
 	heard  []Beacon      // while the agent was frozen
 	lease  time.Duration // by its own clock: when the data plane falls silent
@@ -84,7 +85,7 @@ func (s *sim) boot(n *node) {
 	n.peers, n.promised, n.committed = nil, Epoch{}, Epoch{}
 	n.healthy, s.trouble = s.now, s.now
 	if s.fault == nil || s.fault.boot == nil || !s.fault.boot(n) {
-		n.lease, n.epoch, n.fence, n.heard = 0, 0, 0, nil
+		n.lease, n.epoch, n.fence, n.heard, n.next = 0, 0, 0, nil, nil
 		n.own, n.alone, n.some, n.conns = set{}, set{}, set{}, set{}
 	}
 	info := Info{Name: fmt.Sprintf("n%d", n.id), Priority: n.id, Instance: uint64(n.id)<<32 | n.life}
@@ -150,6 +151,7 @@ func (s *sim) carryOut(n *node, out Output, until time.Duration) {
 		s.install(n, out.Install)
 	}
 	n.lease = until
+	s.connect(n)
 	for _, e := range out.Events {
 		s.note(n, "%s: %s", e.Kind, e.Text)
 	}
@@ -175,10 +177,19 @@ func (s *sim) carryOut(n *node, out Output, until time.Duration) {
 }
 
 func (s *sim) install(n *node, in *Install) {
-	n.epoch = in.Epoch
+	s.activate(n, in.Now)
+	n.next = nil
+	if in.Next != nil && in.Commit != (Epoch{}) {
+		n.next = in
+	}
+}
+
+// activate is the one word that switches the tables in the kernel.
+func (s *sim) activate(n *node, p *Part) {
+	n.epoch = p.Epoch
 	n.own, n.alone, n.some = set{}, set{}, set{}
-	for slot, t := range in.SlotTable {
-		for b, f := range &in.Tables[t] {
+	for slot, t := range p.SlotTable {
+		for b, f := range &p.Tables[t] {
 			bit := uint64(1) << (b % 64)
 			if f != 0 {
 				n.some[slot][b/64] |= bit
@@ -196,16 +207,18 @@ func (s *sim) install(n *node, in *Install) {
 // connect is the worst that clients can do: a connection in every bucket that
 // takes them. A member that stops or leaves the view gives its connections up.
 func (s *sim) connect(n *node) {
-	switch {
-	case !n.m.Serving() || s.excused():
+	if !n.m.Serving() || s.excused() {
 		n.conns = set{}
-	case s.answers(n):
-		for slot := range n.conns {
-			for w := range n.conns[slot] {
+		return
+	}
+	answers, keeps := s.answers(n), n.m.self.State.holds()
+	for slot := range n.conns {
+		for w := range n.conns[slot] {
+			if answers {
 				n.conns[slot][w] |= n.own[slot][w]
-				if !n.m.self.State.holds() {
-					n.conns[slot][w] &= n.some[slot][w]
-				}
+			}
+			if !keeps {
+				n.conns[slot][w] &= n.some[slot][w]
 			}
 		}
 	}

@@ -100,6 +100,7 @@ type fault struct {
 	oldCensus bool // connections counted under an earlier epoch are told all the same
 	deaf      bool // nobody hears beacons: the fence would make up for the break
 	unfenced  bool // the kernel does not heed beacons
+	eager     bool // any beacon switches the kernel to what is prepared
 }
 
 // event is something that happens at a moment of true time.

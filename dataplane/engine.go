@@ -28,8 +28,10 @@ type Setup struct {
 // Engine decides for every frame that arrives on one interface. A new engine is
 // attached and silent: without a lease it answers nothing on any VIP.
 type Engine interface {
-	// Install replaces the whole policy at one instant.
-	Install(*portrules.Policy) error
+	// Install puts a policy in force, at one instant, and makes ready the next, if it
+	// is not nil; the one that was next before is forgotten. A policy keeps its pointer
+	// from next to now, and is then switched to without delay. It must not change.
+	Install(now *portrules.Policy, next *Next) error
 	// Renew lets the engine answer until an instant. It is absolute so that an
 	// agent that was frozen between deciding and renewing grants nothing: the
 	// instant has passed. Zero silences the engine at once.
@@ -44,6 +46,12 @@ type Engine interface {
 	Kind() string
 	// Close detaches the engine and removes its pins.
 	Close() error
+}
+
+// Next is a policy that is not in force yet.
+type Next struct {
+	Policy *portrules.Policy
+	Commit converge.Epoch // whose beacon the engine obeys by switching to it; zero: none
 }
 
 // Instant is a time on CLOCK_MONOTONIC, in nanoseconds.

@@ -124,6 +124,64 @@ func ipv4Only(all []dataplane.Counter) (out []dataplane.Counter) {
 	return out
 }
 
+// The beacon of exactly the epoch that is prepared switches to it, whatever the agent
+// does; no other does, and none when the agent has changed its mind.
+func TestCommitOnTheWire(t *testing.T) {
+	for _, k := range kinds {
+		t.Run(k.name, func(t *testing.T) {
+			enterNamespace(t)
+			w := newWire(t)
+			e := openEngine(t, k.kind, k.opts)
+			now, next := frames.Policy(nil), frames.Policy(own) // answers nobody, everybody
+			next.Epoch = now.Epoch + 1
+			commit := saying(next.Epoch, withMe, 0).Epoch
+			prepare := func(commit converge.Epoch) {
+				t.Helper()
+				if err := e.Install(now, &dataplane.Next{Policy: next, Commit: commit}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			serve(t, e, now)
+			seq := uint64(0)
+			say := func(epoch converge.Epoch, view uint32) {
+				seq++
+				w.put(beacon(converge.Beacon{Epoch: epoch, View: view, Seq: seq}))
+				hear(t, e)
+			}
+			expect := func(answers bool, what string) {
+				t.Helper()
+				if got := w.answers(); got != answers {
+					t.Errorf("%s: answers: %t", what, got)
+				}
+			}
+
+			prepare(commit)
+			expect(false, "prepared")
+			say(converge.Epoch{N: commit.N + 1, By: commit.By, Instance: commit.Instance}, withMe)
+			say(converge.Epoch{N: commit.N, By: commit.By + 1, Instance: commit.Instance}, withMe)
+			expect(false, "beacons of other epochs")
+			prepare(converge.Epoch{})
+			say(commit, withMe)
+			expect(false, "prepared, but not for a beacon")
+			prepare(commit)
+			if err := e.Install(now, nil); err != nil {
+				t.Fatal(err)
+			}
+			say(commit, withMe)
+			expect(false, "forgotten")
+			prepare(commit)
+			say(commit, withMe)
+			expect(true, "the beacon of the epoch")
+			if err := e.Install(next, nil); err != nil {
+				t.Fatal(err)
+			}
+			expect(true, "the agent follows")
+			say(commit, withMe)
+			expect(true, "the beacon again")
+		})
+	}
+}
+
 // Beacons are heard before there is a policy: as if its epoch were zero.
 func TestBeaconBeforeInstall(t *testing.T) {
 	enterNamespace(t)

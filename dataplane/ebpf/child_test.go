@@ -85,7 +85,7 @@ func serveChild(member string) error {
 	if err != nil {
 		return err
 	}
-	if err := e.Install(frames.Policy(own)); err != nil {
+	if err := e.Install(frames.Policy(own), nil); err != nil {
 		return err
 	}
 	if err := e.Renew(dataplane.Now().Add(childLease)); err != nil {

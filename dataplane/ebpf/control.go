@@ -14,7 +14,7 @@ import (
 // layout is the version of what programs, pages and pins look like. Raise it with
 // any change to bpf/maps.h that an older or newer engine would misread when it
 // takes over.
-const layout = 2
+const layout = 3
 
 // control is the map of the words that the programs read while the agent writes
 // them, seen as memory: a store is atomic and needs no system call.
@@ -40,8 +40,25 @@ func (c *control) setLease(deadline uint64) { atomic.StoreUint64(&c.words().Leas
 // fence is the highest epoch that left this member out. Only programs write it.
 func (c *control) fence() uint64 { return atomic.LoadUint64(&c.words().Fence) }
 
-func (c *control) active() uint32         { return atomic.LoadUint32(&c.words().Active) }
-func (c *control) activate(policy uint32) { atomic.StoreUint32(&c.words().Active, policy) }
+// slots says which policies count. The programs change it too, see bpf/beacon.h.
+func (c *control) slots() slotWord { return slotWord(atomic.LoadUint64(&c.words().Slots)) }
+
+// setSlots points the programs to other policies, all at one instant.
+func (c *control) setSlots(active, prepared uint32) {
+	for {
+		word := c.slots()
+		next := uint64(active) | uint64(prepared)<<8 | (uint64(word)>>16+1)<<16
+		if atomic.CompareAndSwapUint64(&c.words().Slots, uint64(word), next) {
+			return
+		}
+	}
+}
+
+// slotWord is control.slots of bpf/maps.h.
+type slotWord uint64
+
+func (w slotWord) active() uint32   { return uint32(w & 0xff) }
+func (w slotWord) prepared() uint32 { return uint32(w >> 8 & 0xff) }
 
 func (c *control) close() error {
 	if c.memory == nil {

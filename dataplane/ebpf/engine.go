@@ -28,46 +28,83 @@ type Engine struct {
 
 	beacons <-chan converge.Beacon
 
-	mu        sync.Mutex // guards what follows
-	objects   *objects
-	control   *control
-	names     numbering
-	installed []portrules.Rule // of the active policy
-	ready     bool             // a policy has been installed
-	closed    bool
+	mu      sync.Mutex // guards what follows
+	objects *objects
+	control *control
+	slots   *slots
+	names   numbering
+	active  placed
+	next    placed
+	closed  bool
+}
+
+// placed is a policy that lies in a slot.
+type placed struct {
+	policy *portrules.Policy // nil: none
+	commit converge.Epoch
+	slot   uint32
 }
 
 var errClosed = errors.New("the engine is closed")
 
-// Install compiles a policy into a new array of pages, puts that into the slot that
-// no program looks at, and then points the programs to it. It may take some
-// milliseconds, in which the old policy decides.
-func (e *Engine) Install(p *portrules.Policy) error {
+// Install writes the policies that are not there yet into slots that no program looks
+// at, and then points the programs to them, see dataplane.Engine. Where now is the
+// policy that was next, that is all in microseconds; a new one takes about a millisecond.
+func (e *Engine) Install(now *portrules.Policy, next *dataplane.Next) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.closed {
 		return errClosed
 	}
-	names, numbers, fresh := e.names.assign(e.installed, p.Rules)
-	pages, err := compile(p, numbers)
-	if err != nil {
-		return fmt.Errorf("compile policy of epoch %d: %w", p.Epoch, err)
-	}
-	for _, number := range fresh {
-		if err := e.objects.nameCounter(number, names[number]); err != nil {
+	var err error
+	active, prepared := placed{policy: now}, placed{slot: noSlot}
+	switch now {
+	case e.active.policy:
+		active = e.active
+	case e.next.policy:
+		active = e.next
+	default:
+		if active, err = e.place(active, noSlot); err != nil {
 			return err
 		}
 	}
-	e.names = names
-
-	idle := 1 - e.control.active()
-	if err := e.putPolicy(idle, pages); err != nil {
-		return err
+	switch {
+	case next == nil:
+	case next.Policy == e.next.policy && next.Commit == e.next.commit:
+		prepared = e.next
+	default:
+		if prepared, err = e.place(placed{policy: next.Policy, commit: next.Commit}, active.slot); err != nil {
+			return err
+		}
 	}
-	e.control.activate(idle)
-	e.installed = slices.Clone(p.Rules)
-	e.ready = true
+	e.control.setSlots(active.slot, prepared.slot)
+	e.active, e.next = active, prepared
+	e.slots.rest()
 	return nil
+}
+
+// place writes a policy into a slot other than except.
+func (e *Engine) place(p placed, except uint32) (placed, error) {
+	names, numbers, fresh := e.names.assign(slices.Concat(e.active.rules(), e.next.rules()), p.policy.Rules)
+	pages, err := compile(p.policy, numbers, p.commit)
+	if err != nil {
+		return p, fmt.Errorf("compile policy of epoch %d: %w", p.policy.Epoch, err)
+	}
+	for _, number := range fresh {
+		if err := e.objects.nameCounter(number, names[number]); err != nil {
+			return p, err
+		}
+	}
+	e.names = names
+	p.slot, err = e.slots.write(pages, except)
+	return p, err
+}
+
+func (p placed) rules() []portrules.Rule {
+	if p.policy == nil {
+		return nil
+	}
+	return p.policy.Rules
 }
 
 // Renew lets the engine answer until an instant; it may stop one kernel tick (10 ms
@@ -80,7 +117,7 @@ func (e *Engine) Renew(until dataplane.Instant) error {
 	if e.closed {
 		return errClosed
 	}
-	if !e.ready {
+	if e.active.policy == nil {
 		until = 0
 	}
 	e.control.setLease(uint64(max(0, until.Add(-e.tick))))
@@ -145,27 +182,6 @@ type objects struct {
 	agent, counters, names, policies *ebpf.Map
 	fragments, heard, beacons        *ebpf.Map
 	page                             *ebpf.MapSpec
-}
-
-// putPolicy stores a policy in a slot, and pins it for a successor. Its pages are
-// complete before a program can see any of them.
-func (e *Engine) putPolicy(slot uint32, pages []page) error {
-	spec := e.objects.page.Copy()
-	spec.MaxEntries = uint32(len(pages))
-	m, err := ebpf.NewMap(spec)
-	if err != nil {
-		return fmt.Errorf("create map of %d pages for policy: %w", len(pages), err)
-	}
-	defer m.Close() // the slot holds it
-	for i := range pages {
-		if err := m.Put(uint32(i), pages[i][:]); err != nil {
-			return fmt.Errorf("write page of policy: %w", err)
-		}
-	}
-	if err := e.objects.policies.Put(slot, m); err != nil {
-		return fmt.Errorf("store policy: %w", err)
-	}
-	return e.pins.put(pinPolicy, m)
 }
 
 func (o *objects) nameCounter(number uint16, name string) error {

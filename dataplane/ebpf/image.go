@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/opennlb/opennlb/converge"
 	"github.com/opennlb/opennlb/nlbhash"
 	"github.com/opennlb/opennlb/portrules"
 )
@@ -20,6 +21,8 @@ const (
 	pagesPerProtocol = 65536 / portsPerPage
 	setsPerPage      = 32
 	noRule           = 0xffff
+	policySlots      = 4
+	noSlot           = 0xff
 )
 
 // page is one value of the map that holds a policy.
@@ -34,14 +37,16 @@ type image struct {
 }
 
 // compile turns a policy into pages. counters holds the number of each rule's
-// counter.
-func compile(p *portrules.Policy, counters []uint16) ([]page, error) {
+// counter; maker is whose beacon switches to the policy while it is prepared.
+func compile(p *portrules.Policy, counters []uint16, maker converge.Epoch) ([]page, error) {
 	if err := check(p); err != nil {
 		return nil, err
 	}
 	head := nlbHead{
-		Epoch:   p.Epoch,
-		HashKey: keyWords(p.HashKey),
+		Epoch:    p.Epoch,
+		By:       uint32(maker.By),
+		Instance: maker.Instance,
+		HashKey:  keyWords(p.HashKey),
 	}
 	if err := placeVIPs(&head, p.VIPs); err != nil {
 		return nil, err

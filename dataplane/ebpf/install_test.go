@@ -156,7 +156,7 @@ func TestInstallRefuses(t *testing.T) {
 	} {
 		p := frames.Policy(nil)
 		change(p)
-		if err := e.Install(p); err == nil {
+		if err := e.Install(p, nil); err == nil {
 			t.Errorf("%s: installed", name)
 		}
 	}

@@ -329,7 +329,7 @@ func TestClosed(t *testing.T) {
 		t.Errorf("beacons are open: %t, fence %d", ok, e.Fence())
 	}
 	_, err := e.Counters()
-	for _, err := range []error{err, e.Renew(1), e.Install(frames.Policy(nil))} {
+	for _, err := range []error{err, e.Renew(1), e.Install(frames.Policy(nil), nil)} {
 		if !errors.Is(err, errClosed) {
 			t.Errorf("closed engine: %v", err)
 		}

@@ -31,11 +31,12 @@ type nlbBeacon struct {
 type nlbControl struct {
 	_       structs.HostLayout
 	Lease   uint64
-	Active  uint32
+	Slots   uint64
+	Fence   uint64
 	Layout  uint32
 	Ifindex uint32
 	Clsact  uint32
-	Fence   uint64
+	_       [4]byte
 }
 
 type nlbCounts struct {
@@ -54,6 +55,9 @@ type nlbFragment struct {
 type nlbHead struct {
 	_            structs.HostLayout
 	Epoch        uint64
+	Instance     uint64
+	By           uint32
+	_            [4]byte
 	HashKey      [2]uint64
 	VipFactor    [2]uint64
 	Vips         [64]nlbAddr

@@ -83,9 +83,13 @@ func (e *Engine) open(setup dataplane.Setup, opts options) (takeover bool, err e
 	e.onClose(e.control.close)
 	words := e.control.words()
 	words.Layout, words.Ifindex = layout, uint32(e.device.index)
+	if e.slots, err = newSlots(e.objects, e.pins, e.control); err != nil {
+		return takeover, err
+	}
+	e.onClose(e.slots.close)
 	if takeover {
 		words.Clsact = old.Clsact
-		if err := e.objects.inherit(e.pins, old); err != nil {
+		if err := e.slots.takeOver(old); err != nil {
 			return takeover, err
 		}
 	}

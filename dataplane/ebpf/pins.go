@@ -19,8 +19,10 @@ const (
 	pinAgent    = "agent"
 	pinCounters = "counters"
 	pinNames    = "names"
-	pinPolicy   = "policy" // the pages of the active policy, or of the one about to be
 )
+
+// policyPin is where the pages in a slot are pinned; pinAgent tells which slot is active.
+func policyPin(slot uint32) string { return fmt.Sprintf("policy-%d", slot) }
 
 // pins is the directory that holds what must outlive the agent.
 type pins string

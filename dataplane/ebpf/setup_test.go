@@ -126,7 +126,13 @@ func serve(t testing.TB, e *Engine, p *portrules.Policy) {
 
 func install(t testing.TB, e *Engine, p *portrules.Policy) {
 	t.Helper()
-	if err := e.Install(p); err != nil {
+	if err := e.Install(clone(p), nil); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// clone lets a test change a policy after it was installed.
+func clone(p *portrules.Policy) *portrules.Policy {
+	c := *p
+	return &c
 }

@@ -19,20 +19,23 @@ func (p pins) silence() (*nlbControl, error) {
 	return &words, c.close()
 }
 
-// inherit takes over the active policy of a predecessor, so that the new programs
-// know the VIPs whose traffic they must drop before they replace the old ones.
-func (o *objects) inherit(p pins, old *nlbControl) error {
+// takeOver puts the active policy of a predecessor into the slot that its pin is named
+// after, so that the new programs know the VIPs whose traffic they must drop before
+// they replace the old ones.
+func (s *slots) takeOver(old *nlbControl) error {
 	if old.Layout != layout {
 		return fmt.Errorf("pins %s were left by another version of nlbd (layout %d, not %d): run `nlbd --cleanup` when no VIP is on this host, or start that version and stop it in order",
-			p, old.Layout, layout)
+			s.pins, old.Layout, layout)
 	}
-	policy, err := p.load(pinPolicy)
+	number := slotWord(old.Slots).active()
+	policy, err := s.pins.load(policyPin(number))
 	if policy == nil { // it died before its first Install
 		return err
 	}
-	defer policy.Close()
-	if err := o.policies.Put(uint32(0), policy); err != nil {
+	s.list[number%policySlots].pages = policy
+	if err := s.outer.Put(number, policy); err != nil {
 		return fmt.Errorf("take over predecessor's policy: %w", err)
 	}
+	s.control.setSlots(number, noSlot)
 	return nil
 }

@@ -10,9 +10,24 @@
 #define ETHERTYPE_BEACON bpf_htons(0x88b5)
 #define BEACON_MAGIC ('N' | 'L' << 8 | 'B' << 16 | 1 << 24)
 
+/* commit makes the prepared policy the active one at the beacon of its very epoch, so
+ * that all members switch at the same point of the frame stream. If the agent
+ * changed its mind meanwhile, the swap does nothing. */
+static __always_inline void commit(const struct beacon *b)
+{
+	__u64 word = agent.slots;
+	__u32 slot = PREPARED_SLOT(word);
+	struct policy p;
+
+	if (!load_slot(&p, slot) || !p.head->by || p.head->by != b->by ||
+	    p.head->epoch != b->epoch || p.head->instance != b->instance)
+		return;
+	__sync_val_compare_and_swap(&agent.slots, word, SLOTS(slot, NO_SLOT, CHANGES(word) + 1));
+}
+
 /* hear judges the place of an authentic beacon in its sequence and, unless it is a
- * replay, raises the fence and tells the agent. The lock keeps two CPUs from mixing
- * up the sequences of two instances. */
+ * replay, raises the fence or switches, and tells the agent. The lock keeps two CPUs
+ * from mixing up the sequences of two instances. */
 static __always_inline enum reason hear(const struct beacon *b, __u64 active)
 {
 	bool named = b->view >> ((own_priority - 1) & 31) & 1;
@@ -35,6 +50,8 @@ static __always_inline enum reason hear(const struct beacon *b, __u64 active)
 	bpf_spin_unlock(&h->lock);
 	if (replayed)
 		return REASON_BEACON_REPLAYED;
+	if (named)
+		commit(b);
 	bpf_ringbuf_output(&beacons, (void *)b, sizeof(*b), 0); /* full: the agent is frozen */
 	return REASON_BEACON;
 }

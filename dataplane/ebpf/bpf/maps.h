@@ -19,11 +19,14 @@
 #define SETS_PER_PAGE 32
 #define FIRST_DIRECTORY 1 /* page number; page 0 is the head */
 #define NO_RULE 0xffff
+#define POLICY_SLOTS 4
+#define NO_SLOT 0xff
 
 /*
- * A policy is one array of pages, built aside by Install and published whole: a
- * program fetches the array once per frame, so it never sees half of one policy
- * and half of another. Which page is what:
+ * A policy is one array of pages, built aside and published whole: a program fetches
+ * the array once per frame, so it never sees half of one policy and half of another.
+ * The agent writes into an array that is neither active nor prepared, and only when
+ * no program can still be reading it from an earlier time. Which page is what:
  *
  *   head       the fixed part, page 0
  *   directory  [port set][protocol: tcp, udp][port / 2048] -> number of a port page
@@ -43,6 +46,8 @@ struct rule {
 
 struct head {
 	__u64 epoch;
+	__u64 instance; /* who made the epoch: its beacon switches to this policy while it is prepared */
+	__u32 by;	/* 0: no beacon does */
 	__u64 hash_key[2];
 	__u64 vip_factor[2];	     /* multipliers of the perfect hash */
 	struct addr vips[MAX_VIPS];
@@ -55,7 +60,7 @@ _Static_assert(sizeof(struct head) <= PAGE_LENGTH, "head fits a page");
 
 struct pages {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_INNER_MAP); /* each policy has as many as it needs */
+	__uint(map_flags, BPF_F_INNER_MAP | BPF_F_MMAPABLE); /* each policy has as many as it needs */
 	__uint(max_entries, 1);
 	__uint(key_size, sizeof(__u32));
 	__uint(value_size, PAGE_LENGTH);
@@ -63,7 +68,7 @@ struct pages {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
-	__uint(max_entries, 2);
+	__uint(max_entries, POLICY_SLOTS + 1); /* the last is for the agent's waiting */
 	__type(key, __u32);
 	__array(values, struct pages);
 } policies SEC(".maps");
@@ -71,13 +76,20 @@ struct {
 /* Words that the agent writes, and reads, while programs run; mapped into its memory. */
 struct control {
 	__u64 lease;  /* CLOCK_MONOTONIC ns; from then on nothing is answered */
-	__u32 active; /* index into policies */
+	__u64 slots;  /* which policy counts: ACTIVE_SLOT, PREPARED_SLOT; changed as one word by both */
+	__u64 fence;  /* written by the programs: a policy of a lower epoch answers nothing */
 	__u32 layout; /* LAYOUT of the program that uses the pages */
 	__u32 ifindex;
 	__u32 clsact; /* 0: tcx; 1: clsact filters; 2: and the qdisc is ours */
-	__u64 fence;  /* written by the programs: a policy of a lower epoch answers nothing */
 };
 volatile struct control agent SEC(".data.agent");
+
+/* control.slots: indices into policies, and a count of the changes above them, so
+ * that a program that compares and swaps cannot take a later word for the one it read. */
+#define ACTIVE_SLOT(word) ((word) & 0xff)
+#define PREPARED_SLOT(word) ((word) >> 8 & 0xff) /* NO_SLOT: none */
+#define CHANGES(word) ((word) >> 16)
+#define SLOTS(active, prepared, changes) ((active) | (__u64)(prepared) << 8 | (changes) << 16)
 
 struct counts {
 	__u64 packets[NUM_REASONS];

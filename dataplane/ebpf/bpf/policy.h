@@ -39,16 +39,20 @@ static __always_inline void *page(void *pages, __u32 number)
 	return bpf_map_lookup_elem(pages, &number);
 }
 
-/* load finds the active policy, and false before the first one is installed. */
-static __always_inline bool load(struct policy *p)
+/* load_slot finds a policy, and false where there is none. */
+static __always_inline bool load_slot(struct policy *p, __u32 slot)
 {
-	__u32 slot = agent.active;
-
 	p->pages = bpf_map_lookup_elem(&policies, &slot);
 	if (!p->pages)
 		return false;
 	p->head = page(p->pages, 0);
 	return p->head;
+}
+
+/* load finds the active policy, and false before the first one is installed. */
+static __always_inline bool load(struct policy *p)
+{
+	return load_slot(p, ACTIVE_SLOT(agent.slots));
 }
 
 /* find_vip returns the number of a VIP, MAX_VIPS for any other address. The hash
