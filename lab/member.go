@@ -39,6 +39,9 @@ var errNotRunning = errors.New("nlbd is not running")
 // stopGrace is how long nlbd may take to leave in order.
 const stopGrace = 10 * time.Second
 
+// nice is as in deploy/nlbd.service.
+const nice = "-10"
+
 // Start writes the configuration and starts nlbd; see [Lab.WaitConverged].
 func (m *Member) Start() error {
 	if _, err := m.running(); err == nil {
@@ -55,7 +58,7 @@ func (m *Member) Start() error {
 	if err != nil {
 		return fmt.Errorf("open log of %s: %w", m.Name, err)
 	}
-	p, err := m.start(out, false, m.lab.options.Nlbd, "--config", path)
+	p, err := m.start(out, false, "nice", "-n", nice, m.lab.options.Nlbd, "--config", path)
 	if err != nil {
 		return err
 	}
