@@ -162,9 +162,16 @@ func TestTakeover(t *testing.T) {
 	if gainer.Serving() || answer(out, prepared) == nil {
 		t.Fatal("the gainer should have promised, and wait")
 	}
+	next := out.Install.Next
+	if next == nil || out.Install.Commit != (Epoch{}) {
+		t.Fatalf("the gainer, in no view, should have laid its part ready and wait for more than a beacon: %+v", out.Install)
+	}
 	out = gainer.Receive(t0, msg(1, Message{Announce: &Announce{Epoch: after.Epoch, View: after.mask(), Digest: "d"}}))
 	if out.Install == nil || !gainer.Serving() {
 		t.Fatal("the gainer should have committed")
+	}
+	if out.Install.Now != next || out.Install.Next != nil {
+		t.Error("what is in force is not what was laid ready")
 	}
 	for b, f := range out.Install.Now.Tables[out.Install.Now.SlotTable[0]] {
 		want := portrules.Flags(0)
@@ -174,6 +181,48 @@ func TestTakeover(t *testing.T) {
 		if f != want {
 			t.Fatalf("committed: bucket %d has flags %v, want %v", b, f, want)
 		}
+	}
+}
+
+// TestSuccession: a Prepare dealt from an epoch that is only promised proves that it was
+// committed; and a promise can be taken back in the kernel.
+func TestSuccession(t *testing.T) {
+	five := agreement(5, 1, nil, infos(1, 2, 3))
+	six := agreement(6, 1, five, infos(1, 2, 3))
+	seven := agreement(7, 1, six, infos(1, 2, 3))
+	m := inView(2, five.clone())
+	out := m.Receive(t0, msg(1, Message{Prepare: six.clone()}))
+	if out.Install.Commit != six.Epoch || out.Install.Next.Epoch != 6 {
+		t.Fatalf("the beacon of %v switches, to the part of epoch %d", out.Install.Commit, out.Install.Next.Epoch)
+	}
+	out = m.Receive(t0, msg(1, Message{Prepare: seven.clone()}))
+	if m.Committed().Epoch != six.Epoch || answer(out, prepared) == nil || out.Install.Now.Epoch != 6 || out.Install.Commit != seven.Epoch {
+		t.Errorf("in force is %v, %+v", m.Committed().Epoch, out.Install)
+	}
+	out = m.Tick(t0.Add(time.Second))
+	if m.Serving() || out.Install == nil || out.Install.Next != nil {
+		t.Error("after a pause longer than the lease the kernel would still switch")
+	}
+}
+
+// TestCoordinatorReleasesLast: what the coordinator gives away it serves until its commit.
+func TestCoordinatorReleasesLast(t *testing.T) {
+	before := agreement(5, 1, nil, infos(1, 2))
+	m := inView(1, before.clone())
+	m.Peers(t0, peersOf(2, 3))
+	three := infos(1, 2, 3)[2]
+	out := m.Receive(t0, msg(3, Message{Info: &InfoMsg{Info: three, Digest: "d"}}))
+	if m.proposal == nil {
+		t.Fatal("no proposal")
+	}
+	if out.Install.Next == nil || *out.Install.table(0) != m.flagsOf(before)[0] {
+		t.Fatal("the coordinator should have laid its next part ready, and gone on with all it owns")
+	}
+	next, epoch := out.Install.Next, m.proposal.assignment.Epoch
+	m.Receive(t0, msg(2, Message{Prepared: &Prepared{Epoch: epoch}}))
+	out = m.Receive(t0, msg(3, Message{Prepared: &Prepared{Epoch: epoch}}))
+	if out.Install == nil || out.Install.Now != next || len(out.Beacons) != 1 {
+		t.Errorf("no commit, or without a beacon: %+v", out)
 	}
 }
 
