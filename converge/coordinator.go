@@ -239,8 +239,6 @@ func (m *Machine) finish() {
 	m.abandon()
 	m.commit(p.assignment)
 	m.announced = time.Time{}
-	m.event("converged", "epoch %d: %d members", p.assignment.Epoch.N, len(p.assignment.Members))
-	m.out.Events[len(m.out.Events)-1].Took = m.now.Sub(p.began)
 }
 
 func (m *Machine) onPrepared(from Peer, msg *Prepared) {

@@ -59,6 +59,7 @@ type Machine struct {
 	committed *Assignment // the view; nil: in none
 	later     *Assignment // not ours to act on, but the best base to deal from: learned from a Reject, or resigned from
 	loose     time.Time   // since when in no view
+	bound     time.Time   // when it promised
 	stuck     time.Time   // since when a promise or an announced epoch waits
 
 	rival     rival
@@ -131,7 +132,7 @@ type Event struct {
 	Kind  string // join, leave, converged, out, refused
 	Text  string
 	Epoch uint64
-	Took  time.Duration // of a convergence, as its coordinator saw it; else 0
+	Took  time.Duration // of a convergence, from this member's promise to its commit; else 0
 }
 
 // New returns a member that is in no view. self.Shares has one entry per rule.

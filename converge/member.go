@@ -99,7 +99,7 @@ func (m *Machine) reject(to Peer, a *Assignment, reason string) {
 
 // promise binds this member to a, and makes its part of a ready to be switched to.
 func (m *Machine) promise(a *Assignment) {
-	m.promised, m.prepared, m.stuck = a.Epoch, a, m.now
+	m.promised, m.prepared, m.stuck, m.bound = a.Epoch, a, m.now, m.now
 	m.next, m.dirty = render(a.Epoch.N, m.flagsOf(a)), true
 }
 
@@ -183,6 +183,8 @@ func (m *Machine) commit(a *Assignment) {
 	m.notBefore = time.Time{}
 	m.trustView(a)
 	m.reportChange(before)
+	m.event("converged", "epoch %d: %d members", a.Epoch.N, len(a.Members))
+	m.out.Events[len(m.out.Events)-1].Took = m.now.Sub(m.bound)
 }
 
 // reportChange tells who came and who went.

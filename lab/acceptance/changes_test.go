@@ -17,7 +17,7 @@ import (
 // made: no session may break or stall for a second, no new connection may fail.
 func TestRandomPlannedChanges(t *testing.T) {
 	clients := trials(200, 1000)
-	c := start(t, lab.Options{Members: 4, Clients: clients + 200})
+	c := start(t, lab.Options{Members: 4, Clients: clients + 400})
 	for _, m := range c.Members {
 		c.ok(m.StartEcho(7))
 	}
@@ -25,13 +25,16 @@ func TestRandomPlannedChanges(t *testing.T) {
 	c.ok(late.Stop())
 	c.converged(3)
 	held := c.hold(c.Client.Addrs[:clients])
-	fresh := lab.ProbeOptions{
-		Target: web, Lanes: map[string][]netip.Addr{"all": c.Client.Addrs[clients:]}, Every: 5 * time.Millisecond, Timeout: 3 * time.Second,
+	fresh := lab.ProbeOptions{Target: web, Lanes: map[string][]netip.Addr{}, Every: 4 * time.Millisecond, Timeout: 3 * time.Second}
+	for i := range trials(1, 4) { // 250 per second in each lane
+		fresh.Lanes[fmt.Sprint(i)] = c.Client.Addrs[clients+100*i : clients+100*(i+1)]
 	}
 	probe := c.Client.StartProbe(fresh)
 	rng := rand.New(rand.NewPCG(3, 3))
 	states := []string{control.Start, control.Start, control.Start}
+	var took []time.Duration
 	for n := range trials(10, 30) {
+		epoch, began := c.status().Epoch, time.Now()
 		i := rng.IntN(len(states))
 		m, via := c.Members[i], c.Members[rng.IntN(len(states))]
 		var what string
@@ -53,34 +56,45 @@ func TestRandomPlannedChanges(t *testing.T) {
 			m.Config["member"].(map[string]any)["rules"] = map[string]any{"web": map[string]any{"weight": weight, "priority": priority}}
 			c.ok(m.Reload())
 		}
-		t.Logf("%s %s", m.Name, what)
 		c.sleep(300 * time.Millisecond)
 		c.converged(len(states))
+		last := c.lastInForce(epoch + 1).Sub(began)
+		t.Logf("%s %s: in force everywhere after %s", m.Name, what, last)
+		if what != "joins" { // the start of the process is in that
+			took = append(took, last)
+		}
 		for i, m := range c.Members[:len(states)] { // a drained member stops when its last session moves nowhere: it has some
 			if s := c.stateOf(m.Name); states[i] == control.Drain && s != "draining" && held.at(m.Name) > 0 {
 				t.Errorf("%s is %s with %d sessions", m.Name, s, held.at(m.Name))
 			}
 		}
 	}
-	r := probe.Stop()["all"]
 	held.stop()
-	slow := 0
-	for _, a := range r.Attempts {
-		if a.Took > 200*time.Millisecond {
-			slow++
+	attempts, failed, slow := 0, 0, 0
+	for _, r := range probe.Stop() {
+		attempts, failed = attempts+len(r.Attempts), failed+r.Failed()
+		for _, a := range r.Attempts {
+			if a.Took > 200*time.Millisecond {
+				slow++
+			}
 		}
 	}
-	// A SYN that meets a bucket between two owners is sent again after a second. The
-	// aim is 0.2 %; what is asserted is only that it stays the exception.
-	t.Logf("%d sessions kept; %d new connections, %d failed, %d slower than 200 ms", len(held.list), len(r.Attempts), r.Failed(), slow)
-	if r.Failed() > 0 {
-		t.Errorf("%d new connections failed", r.Failed())
+	// A SYN that meets a bucket between two owners is sent again after a second. Among the
+	// other tests a busy machine makes that instant longer.
+	t.Logf("%d sessions kept; %d new connections, %d failed, %d (%.2f %%) slower than 200 ms",
+		len(held.list), attempts, failed, slow, 100*float64(slow)/float64(attempts))
+	if failed > 0 {
+		t.Errorf("%d new connections failed", failed)
 	}
-	if slow > len(r.Attempts)/10 {
-		t.Errorf("%d of %d new connections took more than 200 ms", slow, len(r.Attempts))
+	if slow*1000 > attempts*trials(20, 2) {
+		t.Errorf("%d of %d new connections took more than 200 ms", slow, attempts)
 	}
-	took := c.convergences()
-	t.Logf("%d convergences: median %s, worst %s", len(took), took[len(took)/2], took[len(took)-1])
+	slices.Sort(took)
+	t.Logf("%d changes, from the command to the last member: median %s, p99 %s, worst %s",
+		len(took), took[len(took)/2], took[len(took)*99/100], took[len(took)-1])
+	if p99 := took[len(took)*99/100]; p99 > time.Duration(trials(500, 50))*time.Millisecond {
+		t.Errorf("p99 %s", p99)
+	}
 }
 
 func (c *cluster) started(states []string) (n int) {
@@ -102,18 +116,23 @@ func (c *cluster) stateOf(name string) string {
 	return ""
 }
 
-// convergences are the times that planned changes took, from the coordinators' events.
-func (c *cluster) convergences() (took []time.Duration) {
+// lastInForce is when the last member switched to an epoch or, if it missed that, to a
+// later one.
+func (c *cluster) lastInForce(epoch uint64) (last time.Time) {
 	c.t.Helper()
 	for _, m := range c.Members {
+		if !m.Running() {
+			continue
+		}
 		events, err := m.Control().Events(c.ctx, 0, 0)
 		c.ok(err)
-		for _, e := range events {
-			if e.Kind == "converged" {
-				took = append(took, time.Duration(e.Duration))
-			}
+		i := slices.IndexFunc(events, func(e control.Event) bool { return e.Kind == "converged" && e.Epoch >= epoch })
+		if i < 0 {
+			c.t.Fatalf("%s never switched to epoch %d", m.Name, epoch)
+		}
+		if events[i].Time.After(last) {
+			last = events[i].Time
 		}
 	}
-	slices.Sort(took)
-	return took
+	return last
 }
