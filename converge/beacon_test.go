@@ -15,6 +15,8 @@ func TestBeaconRoundTrip(t *testing.T) {
 			Epoch: Epoch{N: rapid.Uint64().Draw(t, "n"), By: uint8(rapid.IntRange(1, 32).Draw(t, "by")), Instance: rapid.Uint64().Draw(t, "instance")},
 			View:  rapid.Uint32().Draw(t, "view"),
 			Seq:   rapid.Uint64().Draw(t, "seq"),
+
+			InForce: rapid.Bool().Draw(t, "in force"),
 		}
 		wire := AppendBeacon(nil, key, want)
 		if len(wire) != BeaconSize {

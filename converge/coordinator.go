@@ -214,7 +214,6 @@ func (m *Machine) pursue() {
 	switch {
 	case len(p.waiting) == 0 && p.fenced.IsZero() && m.mustFence(p.assignment):
 		p.fenced = m.now.Add(m.cfg.Timing.Fence)
-		m.release(p.assignment) // the others may commit at its beacon
 		m.fence(p)
 	case len(p.waiting) == 0 && m.now.Before(p.fenced):
 		m.fence(p)

@@ -35,8 +35,8 @@ func (m *Machine) onBeacon(b Beacon) {
 		if m.committed != nil && b.Epoch.N == m.committed.Epoch.N {
 			m.spoken = m.now
 		}
-		if m.prepared != nil && m.prepared.Epoch == b.Epoch && !m.mustFence(m.prepared) {
-			m.commit(m.prepared) // everybody has promised, and there is nobody else
+		if m.prepared != nil && m.prepared.Epoch == b.Epoch && b.InForce {
+			m.commit(m.prepared)
 		}
 		return
 	}
@@ -127,7 +127,7 @@ func (m *Machine) speak() {
 	case !maker && m.now.Sub(m.spoken) < 2*every+every*time.Duration(m.rank())/8:
 		return
 	}
-	m.beacon(m.committed)
+	m.beacon(m.committed, true)
 }
 
 // rank is this member's place in the view, from 0.
@@ -135,16 +135,16 @@ func (m *Machine) rank() int { return bits.OnesCount32(m.committed.mask() & (m.s
 
 // fence repeats the beacon of a proposal that all have promised until it may commit.
 func (m *Machine) fence(p *proposal) {
-	m.beacon(p.assignment)
+	m.beacon(p.assignment, false)
 	m.wake(m.now.Add(m.cfg.Timing.Fence / 4))
 }
 
 // beacon says on the segment that an epoch is in force, or about to be.
-func (m *Machine) beacon(a *Assignment) {
+func (m *Machine) beacon(a *Assignment, inForce bool) {
 	m.beaconSeq++
 	m.beaconed = m.now
 	epoch := Epoch{N: a.Epoch.N, By: m.self.Priority, Instance: m.self.Instance} // as its sender signs it
-	m.out.Beacons = append(m.out.Beacons, Beacon{Epoch: epoch, View: a.mask(), Seq: m.beaconSeq})
+	m.out.Beacons = append(m.out.Beacons, Beacon{Epoch: epoch, View: a.mask(), Seq: m.beaconSeq, InForce: inForce})
 }
 
 // quorum reports whether members may serve under partition: majority. They must be

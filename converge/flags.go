@@ -84,9 +84,8 @@ func (m *Machine) clearFlags() {
 // settled reports whether the flags are those of the view: nothing is promised.
 func (m *Machine) settled() bool { return m.committed != nil && m.prepared == nil }
 
-// install says what is in force and what comes next. The beacon of a member's own
-// proposal does not come back to it; where somebody may have to be fenced, a beacon
-// goes ahead of the commit.
+// install says what is in force and what comes next. A member's own beacons do not come
+// back to it.
 func (m *Machine) install() *Install {
 	if m.part == nil {
 		epoch := uint64(0)
@@ -96,7 +95,7 @@ func (m *Machine) install() *Install {
 		m.part = render(epoch, m.flags)
 	}
 	in := &Install{Now: m.part, Next: m.next}
-	if m.prepared != nil && m.prepared.Epoch.Instance != m.self.Instance && !m.mustFence(m.prepared) {
+	if m.prepared != nil && m.prepared.Epoch.Instance != m.self.Instance {
 		in.Commit = m.prepared.Epoch
 	}
 	return in

@@ -57,7 +57,11 @@ func (s *sim) check(n *node) {
 		s.fail("keeper", "slot %d bucket %d: n%d forsakes its connections", slot, b, n.id)
 	}
 	for _, o := range s.nodes {
-		if o == n || !s.answers(o) || !s.hear(n, o) {
+		if o == n || !s.answers(o) {
+			continue
+		}
+		if !s.hear(n, o) {
+			s.checkMajority(n, o)
 			continue
 		}
 		if slot, b, bad := n.own.first(&o.own); bad {
@@ -69,6 +73,17 @@ func (s *sim) check(n *node) {
 		if slot, b, bad := o.conns.first(&n.alone); bad {
 			s.fail("connection", "slot %d bucket %d: n%d resets what n%d serves", slot, b, n.id, o.id)
 		}
+	}
+}
+
+// simNotice is when both sides of a split know that they are less than before, and have
+// agreed on what to do.
+const simNotice = 2500 * time.Millisecond
+
+// checkMajority: of two sides of a segment one is silent, where that is asked for.
+func (s *sim) checkMajority(n, o *node) {
+	if s.majority && !s.strangers && s.now > s.split.began+simNotice && n.own != (set{}) && o.own != (set{}) {
+		s.fail("majority", "n%d and n%d answer on both sides", n.id, o.id)
 	}
 }
 

@@ -144,6 +144,7 @@ var faults = []fault{
 	},
 	{
 		name:   "refused coordinator does not learn the later epoch",
+		deaf:   true,
 		caught: []string{"converge"},
 		receive: func(_ *sim, _ *node, msg *Message) bool {
 			if msg.Reject != nil {
@@ -201,12 +202,11 @@ var faults = []fault{
 		},
 	},
 	{
-		name:   "coordinator fences before it releases",
-		caught: []string{"one", "connection"},
+		name:   "coordinator says that its epoch is in force when it only fences",
+		caught: []string{"one", "connection", "keeper"},
 		after: func(_ *sim, n *node, out *Output) {
-			if p := n.m.proposal; p != nil && len(out.Beacons) > 0 && n.m.committed != nil {
-				n.m.activate()
-				out.Install = n.m.install()
+			for i := range out.Beacons {
+				out.Beacons[i].InForce = true
 			}
 		},
 	},
@@ -214,6 +214,11 @@ var faults = []fault{
 		name:   "kernel switches at the beacon of another epoch",
 		caught: []string{"one", "connection", "keeper"},
 		eager:  true,
+	},
+	{
+		name:   "the smaller side of a segment goes on",
+		caught: []string{"majority"},
+		config: func(c *Config) { c.Majority = false },
 	},
 	{
 		name:   "membership is believed against a fresh promise",

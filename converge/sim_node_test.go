@@ -81,6 +81,7 @@ func (s *sim) answers(n *node) bool { return s.local(n) < n.lease && n.epoch >= 
 func (s *sim) boot(n *node) {
 	n.life++
 	n.memo = nil
+	s.strangers = s.strangers || s.split.on
 	n.up, n.frozen, n.inbox, n.rest, n.stall, n.doomed = true, false, nil, nil, 0, false
 	n.peers, n.promised, n.committed = nil, Epoch{}, Epoch{}
 	n.healthy, s.trouble = s.now, s.now
@@ -92,7 +93,7 @@ func (s *sim) boot(n *node) {
 	for range simRules {
 		info.Shares = append(info.Shares, Share{Weight: 50, Priority: n.id})
 	}
-	cfg := Config{Rules: simRules, Digest: "d", Timing: DefaultTiming, Lease: simLease}
+	cfg := Config{Rules: simRules, Digest: "d", Timing: DefaultTiming, Lease: simLease, Majority: s.majority}
 	if s.fault != nil && s.fault.config != nil {
 		s.fault.config(&cfg)
 	}

@@ -38,6 +38,10 @@ type sim struct {
 	nodes []*node
 	loss  float64 // of datagrams; a fifth of it for messages over TCP
 
+	majority  bool // partition: majority
+	strangers bool // some agents were not of one view when the segment was split
+	rebooted  bool // an agent started during the split: it knows of no view that it is a part of
+
 	split    split
 	trouble  time.Duration // when anything last went wrong
 	agreed   map[Epoch]*Assignment
@@ -66,6 +70,7 @@ func simulate(seed uint64, f *fault, log func(string, ...any)) (s *sim, bad *vio
 	if s.rng.IntN(2) == 0 {
 		s.loss = 0.1
 	}
+	s.majority = s.rng.IntN(5) == 0
 	for i := range count {
 		s.nodes = append(s.nodes, s.newNode(uint8(i+1)))
 	}

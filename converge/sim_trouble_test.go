@@ -94,6 +94,7 @@ func (s *sim) divide() {
 		return
 	}
 	s.split.on, s.split.began, s.split.whole = true, s.now, s.rng.IntN(5) == 0
+	s.strangers = !s.united()
 	for _, n := range s.nodes {
 		n.side = s.rng.IntN(2)
 		s.note(n, "is on side %d, whole segment %t", n.side, s.split.whole)
@@ -127,6 +128,9 @@ func (s *sim) calm() {
 	}
 	for _, n := range s.nodes {
 		n.doomed, n.stall = false, 0
+		if s.majority && !n.up { // or the others may have to wait for it
+			s.boot(n)
+		}
 	}
 	s.trouble = s.now
 	for !s.converged() {
@@ -137,6 +141,23 @@ func (s *sim) calm() {
 	}
 	s.settling = s.now - s.trouble
 	s.checkQuiet()
+}
+
+// united reports whether all that run are of one view.
+func (s *sim) united() bool {
+	var epoch Epoch
+	for _, n := range s.nodes {
+		switch {
+		case !n.up:
+		case !n.m.Serving():
+			return false
+		case epoch == Epoch{}:
+			epoch = n.m.Committed().Epoch
+		case n.m.Committed().Epoch != epoch:
+			return false
+		}
+	}
+	return true
 }
 
 // converged reports whether membership had time to tell of the last trouble, and the

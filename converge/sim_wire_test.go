@@ -44,7 +44,7 @@ func (s *sim) broadcast(from *node, b Beacon) {
 		if b.View&(1<<(to.id-1)) == 0 && b.Epoch.N >= to.epoch && (s.fault == nil || !s.fault.unfenced) {
 			to.fence = max(to.fence, b.Epoch.N+1)
 		}
-		if to.next != nil && (b.Epoch == to.next.Commit || s.fault != nil && s.fault.eager) && b.View&(1<<(to.id-1)) != 0 {
+		if to.next != nil && b.InForce && (b.Epoch == to.next.Commit || s.fault != nil && s.fault.eager) && b.View&(1<<(to.id-1)) != 0 {
 			s.activate(to, to.next.Next)
 			to.next = nil
 			defer s.check(to) // after all have heard it

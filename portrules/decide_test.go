@@ -29,7 +29,7 @@ func TestDecideVectors(t *testing.T) {
 		want.Fence = v.FenceAfter
 		if v.Reason == portrules.BeaconHeard {
 			word := func(n int) uint64 { return binary.LittleEndian.Uint64(v.Frame[14+8*n:]) }
-			want.Last[word(4)] = portrules.Sequence{Instance: word(2), Seq: word(3)}
+			want.Last[uint8(word(4))] = portrules.Sequence{Instance: word(2), Seq: word(3)}
 		}
 		if *listener != *want {
 			t.Errorf("%s:\nleaves %+v\nwant   %+v", v.Name, *listener, *want)

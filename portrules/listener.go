@@ -34,8 +34,8 @@ func (l *Listener) Hear(beacon [BeaconSize]byte, active uint64) Reason {
 	}
 	view, epoch := le.Uint32(beacon[4:]), le.Uint64(beacon[8:])
 	this := Sequence{Instance: le.Uint64(beacon[16:]), Seq: le.Uint64(beacon[24:])}
-	by := le.Uint64(beacon[32:])
-	if by < 1 || by > nlbhash.MaxPriority {
+	by, inForce := le.Uint32(beacon[32:]), le.Uint32(beacon[36:])
+	if by < 1 || by > nlbhash.MaxPriority || inForce > 1 {
 		return BeaconForged
 	}
 	last := &l.Last[by]

@@ -143,9 +143,9 @@ func TestCommitOnTheWire(t *testing.T) {
 			}
 			serve(t, e, now)
 			seq := uint64(0)
-			say := func(epoch converge.Epoch, view uint32) {
+			say := func(epoch converge.Epoch, inForce bool) {
 				seq++
-				w.put(beacon(converge.Beacon{Epoch: epoch, View: view, Seq: seq}))
+				w.put(beacon(converge.Beacon{Epoch: epoch, View: withMe, Seq: seq, InForce: inForce}))
 				hear(t, e)
 			}
 			expect := func(answers bool, what string) {
@@ -157,26 +157,28 @@ func TestCommitOnTheWire(t *testing.T) {
 
 			prepare(commit)
 			expect(false, "prepared")
-			say(converge.Epoch{N: commit.N + 1, By: commit.By, Instance: commit.Instance}, withMe)
-			say(converge.Epoch{N: commit.N, By: commit.By + 1, Instance: commit.Instance}, withMe)
+			say(converge.Epoch{N: commit.N + 1, By: commit.By, Instance: commit.Instance}, true)
+			say(converge.Epoch{N: commit.N, By: commit.By + 1, Instance: commit.Instance}, true)
 			expect(false, "beacons of other epochs")
 			prepare(converge.Epoch{})
-			say(commit, withMe)
+			say(commit, true)
 			expect(false, "prepared, but not for a beacon")
 			prepare(commit)
 			if err := e.Install(now, nil); err != nil {
 				t.Fatal(err)
 			}
-			say(commit, withMe)
+			say(commit, true)
 			expect(false, "forgotten")
 			prepare(commit)
-			say(commit, withMe)
+			say(commit, false)
+			expect(false, "a beacon that fences others")
+			say(commit, true)
 			expect(true, "the beacon of the epoch")
 			if err := e.Install(next, nil); err != nil {
 				t.Fatal(err)
 			}
 			expect(true, "the agent follows")
-			say(commit, withMe)
+			say(commit, true)
 			expect(true, "the beacon again")
 		})
 	}

@@ -92,8 +92,9 @@ func parseBeacon(raw []byte) (converge.Beacon, error) {
 		return converge.Beacon{}, fmt.Errorf("decode beacon of %d bytes: %w", len(raw), err)
 	}
 	return converge.Beacon{
-		Epoch: converge.Epoch{N: b.Epoch, By: uint8(b.By), Instance: b.Instance},
-		View:  b.View,
-		Seq:   b.Seq,
+		Epoch:   converge.Epoch{N: b.Epoch, By: uint8(b.By), Instance: b.Instance},
+		View:    b.View,
+		Seq:     b.Seq,
+		InForce: b.InForce != 0,
 	}, nil
 }

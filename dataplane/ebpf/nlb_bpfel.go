@@ -26,6 +26,8 @@ type nlbBeacon struct {
 	Seq      uint64
 	View     uint32
 	By       uint32
+	InForce  uint32
+	Unused   uint32
 }
 
 type nlbControl struct {

@@ -15,7 +15,7 @@ const Self = 3
 var BeaconKey = nlbhash.Key{'b', 'e', 'a', 'c', 'o', 'n', 's', ' ', 0xff, 0xfe, 0, 1, 2, 3, 4, 5}
 
 // Beacon is a beacon of the layout that converge.AppendBeacon gives it, with any
-// values.
+// values. By has 1<<32 added where the epoch is in force.
 type Beacon struct {
 	View                     uint32
 	Epoch, Instance, Seq, By uint64
@@ -44,7 +44,7 @@ func randomBeacon(rng *rand.Rand, p *portrules.Policy) []byte {
 		Epoch:    p.Epoch - uint64(rng.IntN(3)),
 		Instance: uint64(1 + rng.IntN(2)),
 		Seq:      uint64(rng.IntN(8)),
-		By:       uint64(1 + rng.IntN(4)),
+		By:       uint64(1+rng.IntN(4)) | uint64(rng.IntN(2))<<32,
 	}
 	key := BeaconKey
 	switch rng.IntN(64) {

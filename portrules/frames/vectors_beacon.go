@@ -81,7 +81,10 @@ func beaconVectors() []Vector {
 		by(32).hears(0),
 		by(33).drop(forged, -1),
 		by(0x101).drop(forged, -1),
-		by(1<<32+1).drop(forged, -1),
+		by(1<<32 + 1).hears(0), // in force
+		by(2<<32+1).drop(forged, -1),
+		by(1<<32).drop(forged, -1),
+		by(1<<63+1).drop(forged, -1),
 		by(Self).hears(0),
 	}
 }

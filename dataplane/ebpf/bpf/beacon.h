@@ -50,7 +50,7 @@ static __always_inline enum reason hear(const struct beacon *b, __u64 active)
 	bpf_spin_unlock(&h->lock);
 	if (replayed)
 		return REASON_BEACON_REPLAYED;
-	if (named)
+	if (named && b->in_force)
 		commit(b);
 	bpf_ringbuf_output(&beacons, (void *)b, sizeof(*b), 0); /* full: the agent is frozen */
 	return REASON_BEACON;
@@ -76,12 +76,13 @@ static __always_inline enum reason decide_beacon(void *data, void *end)
 	word[5] = (__u64)40 << 56; /* the length that is hashed */
 	if (siphash_words(2, 4, beacon_key[0], beacon_key[1], word, 6) != le64(wire[5]))
 		return REASON_BEACON_FORGED;
-	if (word[4] < 1 || word[4] > MAX_PRIORITY)
+	if ((__u32)word[4] < 1 || (__u32)word[4] > MAX_PRIORITY || word[4] >> 32 > 1)
 		return REASON_BEACON_FORGED;
 	if (load(&policy))
 		active = policy.head->epoch;
 	b = (struct beacon){
-		.epoch = word[1], .instance = word[2], .seq = word[3], .view = word[0] >> 32, .by = word[4],
+		.epoch = word[1], .instance = word[2], .seq = word[3], .view = word[0] >> 32,
+		.by = word[4], .in_force = word[4] >> 32,
 	};
 	return hear(&b, active);
 }

@@ -132,7 +132,10 @@ struct {
 /* A beacon as the agent is told of it. */
 struct beacon {
 	__u64 epoch, instance, seq;
-	__u32 view, by;
+	__u32 view;
+	__u32 by;
+	__u32 in_force;
+	__u32 unused;
 };
 
 struct {
