@@ -76,9 +76,9 @@ func (s *sim) check(n *node) {
 	}
 }
 
-// simNotice is when both sides of a split know that they are less than before, and have
-// agreed on what to do.
-const simNotice = 2500 * time.Millisecond
+// simNotice is when both sides of a split know that they are less than before, and are
+// silent if they must be.
+const simNotice = 1200 * time.Millisecond
 
 // checkMajority: of two sides of a segment one is silent, where that is asked for.
 func (s *sim) checkMajority(n, o *node) {
