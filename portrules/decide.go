@@ -11,6 +11,7 @@ type Env struct {
 	LeaseOver        bool                          // the agent has not renewed the lease
 	Fence            uint64                        // highest epoch that is known to leave this member out
 	HasSocket        func(Flow) bool               // a TCP socket of this member, not a listener, has exactly this flow
+	HasNAT           func(Flow) bool               // this member passes this live TCP connection on to another address
 	FragmentAccepted func(FragmentKey) bool        // the first fragment of this datagram was accepted here
 	Beacon           func([BeaconSize]byte) Reason // judges a beacon, see Listener; nil: this member hears none
 }
@@ -119,20 +120,24 @@ func judge(flags Flags, pkt *Packet, env Env) (Verdict, Reason) {
 		return Accept, New
 	case flags&Own != 0 && flags&Foreign == 0:
 		return Accept, Owner
-	case flags&Own != 0 && pkt.hasSocket(env):
+	case flags&Own != 0 && pkt.isServed(env):
 		return Accept, Established
 	case flags&Own != 0 && pkt.Protocol == ProtoUDP:
 		return Accept, Owner
 	case flags&Own != 0:
 		return Drop, ForeignHeld
-	case flags&Residual != 0 && !pkt.SYN && pkt.hasSocket(env):
+	case flags&Residual != 0 && !pkt.SYN && pkt.isServed(env):
 		return Accept, ResidualConn
 	}
 	return Drop, NotOwner
 }
 
-func (p *Packet) hasSocket(env Env) bool {
-	return p.Protocol == ProtoTCP && env.HasSocket != nil && env.HasSocket(p.Flow())
+// isServed reports whether the packet belongs to a connection of this member.
+func (p *Packet) isServed(env Env) bool {
+	if p.Protocol != ProtoTCP {
+		return false
+	}
+	return env.HasSocket != nil && env.HasSocket(p.Flow()) || env.HasNAT != nil && env.HasNAT(p.Flow())
 }
 
 // transportProtocol returns TCP, UDP or, for protocols without ports, 0.

@@ -46,6 +46,7 @@ func randomEnv(seed uint32, p *portrules.Policy, l *portrules.Listener) portrule
 		Beacon:           func(b [portrules.BeaconSize]byte) portrules.Reason { return l.Hear(b, p.Epoch) },
 		LeaseOver:        seed%16 == 0,
 		HasSocket:        func(portrules.Flow) bool { return seed&16 != 0 },
+		HasNAT:           func(portrules.Flow) bool { return seed&64 != 0 },
 		FragmentAccepted: func(portrules.FragmentKey) bool { return seed&32 != 0 },
 	}
 }

@@ -24,6 +24,7 @@ type Engine struct {
 	device device
 	kind   string
 	tick   time.Duration
+	nat    bool   // the programs know connections behind NAT
 	undos  []undo // of what Open did, in that order
 
 	beacons <-chan converge.Beacon
@@ -137,6 +138,9 @@ func (e *Engine) Counters() ([]dataplane.Counter, error) {
 
 // Kind is "xdp" where an XDP program stands in front of tc, else "tc".
 func (e *Engine) Kind() string { return e.kind }
+
+// FollowsNAT reports whether the programs know connections behind NAT: see Forwarded.
+func (e *Engine) FollowsNAT() bool { return e.nat }
 
 // Close silences the engine, takes its programs off the interface and removes its
 // pins. From then on the kernel sees all frames: remove the VIPs from it before.

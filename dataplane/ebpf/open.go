@@ -6,8 +6,6 @@ import (
 	"log/slog"
 	"os"
 
-	"github.com/cilium/ebpf"
-
 	"github.com/opennlb/opennlb/dataplane"
 	"github.com/opennlb/opennlb/nlbhash"
 )
@@ -140,11 +138,11 @@ func (e *Engine) load(setup dataplane.Setup) (*objects, error) {
 	if setup.Kind == "tc" {
 		delete(spec.Programs, xdp.name)
 	}
-	collection, err := ebpf.NewCollection(spec.Copy())
+	collection, err := e.collection(spec)
 	if err != nil && setup.Kind == "auto" && !errors.Is(err, os.ErrPermission) {
 		e.log.Info("load without XDP", "reason", err)
 		delete(spec.Programs, xdp.name)
-		collection, err = ebpf.NewCollection(spec.Copy())
+		collection, err = e.collection(spec)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("load eBPF programs: %w", err)

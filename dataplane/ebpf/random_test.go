@@ -61,20 +61,27 @@ type comparison struct {
 	policy    *portrules.Policy
 	leaseOver bool
 	sockets   map[portrules.Flow]bool
+	nat       map[portrules.Flow]bool
 	fragments map[portrules.FragmentKey]bool
 	reasons   map[portrules.Reason]int
 	listener  *portrules.Listener
 }
 
-// connectSome makes sockets for a few frames whose verdict depends on them.
+// connectSome makes sockets for a few frames whose verdict depends on them, and
+// connections behind NAT for some of them.
 func (c *comparison) connectSome(t *testing.T, batch [][]byte) (end func()) {
-	c.sockets = make(map[portrules.Flow]bool)
+	c.sockets, c.nat = make(map[portrules.Flow]bool), make(map[portrules.Flow]bool)
 	var ends []func()
 	for _, frame := range batch {
 		pkt := portrules.Parse(frame)
 		asked := false
 		c.policy.Decide(&pkt, portrules.Env{HasSocket: func(portrules.Flow) bool { asked = true; return false }})
-		if !asked || c.sockets[pkt.Flow()] || len(ends) == 20 {
+		if !asked || c.sockets[pkt.Flow()] || c.nat[pkt.Flow()] || len(ends) == 20 {
+			continue
+		}
+		if len(ends)%3 == 2 {
+			c.nat[pkt.Flow()] = true
+			ends = append(ends, enterEntry(t, pkt.Flow(), entry{}))
 			continue
 		}
 		if end, ok := connect(t, pkt.Flow()); ok {
@@ -101,6 +108,7 @@ func (c *comparison) run(t *testing.T, batch [][]byte) {
 		LeaseOver:        c.leaseOver,
 		Beacon:           func(b [portrules.BeaconSize]byte) portrules.Reason { return c.listener.Hear(b, c.policy.Epoch) },
 		HasSocket:        func(f portrules.Flow) bool { return c.sockets[f] },
+		HasNAT:           func(f portrules.Flow) bool { return c.nat[f] },
 		FragmentAccepted: func(k portrules.FragmentKey) bool { return c.fragments[k] },
 	}
 	decide := func(pkt *portrules.Packet) portrules.Decision {

@@ -11,13 +11,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Conn is a TCP connection of this host, as its socket names the ends. IPv4
-// addresses are IPv4 even where the socket is an IPv6 one.
+// Conn is a TCP connection of this host, as its socket names the ends, or as the
+// client does if it is behind NAT. IPv4 addresses are IPv4 even where the socket is
+// an IPv6 one.
 type Conn struct {
 	Local, Remote netip.AddrPort
-	State         uint8 // TCP_ESTABLISHED is 1, the others follow (linux/tcp_states.h)
+	State         uint8 // TCP_ESTABLISHED is 1, the others follow (linux/tcp_states.h); of one behind NAT see linux/netfilter/nf_conntrack_tcp.h
+	NAT           bool  // an entry of the connection table: see Forwarded
 
-	cookie uint64 // the kernel's name for this very socket
+	cookie uint64 // the kernel's name for this very socket or entry
 }
 
 // States that inet_diag knows, as bits by number.
@@ -53,10 +55,14 @@ func Established(vips []netip.Addr) ([]Conn, error) {
 	return out, nil
 }
 
-// Kill ends a connection that Established listed: both ends see a reset. That it
-// is gone is no error. The cookie matters: by its addresses alone, the kernel would
-// take the listener for a connection that is gone, and close that.
+// Kill ends a connection that Established or Forwarded listed: both ends see a reset,
+// behind NAT only the client, and not before it sends something. That it is gone is no
+// error. The cookie matters: by its addresses alone, the kernel would take the
+// listener for a connection that is gone, and close that.
 func Kill(c Conn) error {
+	if c.NAT {
+		return killForwarded(c)
+	}
 	family := uint8(unix.AF_INET6)
 	if c.Local.Addr().Is4() {
 		family = unix.AF_INET

@@ -43,6 +43,9 @@ func testVector(t *testing.T, e *Engine, v frames.Vector) {
 		setFragments(t, e, v.Fragment)
 	}
 	defer provideSocket(t, v)()
+	if v.NAT != (portrules.Flow{}) {
+		defer enterEntry(t, v.NAT, entry{})()
+	}
 
 	d := portrules.Decision{Verdict: v.Verdict, Reason: v.Reason, Rule: v.Rule}
 	setListener(t, e, v.Listener())

@@ -16,6 +16,7 @@ type Vector struct {
 
 	LeaseOver bool
 	Socket    portrules.Flow        // the only connected TCP socket of the member; zero: none
+	NAT       portrules.Flow        // the only TCP connection behind NAT; zero: none
 	Fragment  portrules.FragmentKey // the only entry of the fragment table; zero: none
 	Fence     uint64
 	Heard     portrules.Sequence // the last beacon of member 1; zero: none
@@ -41,6 +42,7 @@ func (v Vector) Env(l *portrules.Listener) portrules.Env {
 		Fence:            l.Fence,
 		Beacon:           func(b [portrules.BeaconSize]byte) portrules.Reason { return l.Hear(b, v.Policy.Epoch) },
 		HasSocket:        func(f portrules.Flow) bool { return f == v.Socket },
+		HasNAT:           func(f portrules.Flow) bool { return f == v.NAT },
 		FragmentAccepted: func(k portrules.FragmentKey) bool { return k == v.Fragment },
 	}
 }

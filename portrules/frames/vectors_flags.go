@@ -14,40 +14,53 @@ func (f family) flagVectors() []Vector {
 		foreign  = portrules.Own | portrules.Foreign
 		residual = portrules.Residual
 	)
+	const ( // what the member has of the connection
+		nothing = iota
+		socket
+		nat
+	)
 	accept, drop := portrules.Accept, portrules.Drop
 	var all []Vector
 	for _, row := range []struct {
 		name    string
 		flags   portrules.Flags
 		tcp     uint8
-		socket  bool
+		has     int
 		verdict portrules.Verdict
 		reason  portrules.Reason
 	}{
-		{"own, syn", own, SYN, false, accept, portrules.New},
-		{"own, syn, socket", own, SYN, true, accept, portrules.New},
-		{"own, syn with ecn bits", own, SYN | 0xc0, false, accept, portrules.New},
-		{"own, syn and fin", own, SYN | FIN, false, accept, portrules.New},
-		{"own, syn and ack", own, SYN | ACK, false, accept, portrules.Owner},
-		{"own, ack", own, ACK, false, accept, portrules.Owner},
-		{"own, ack, socket", own, ACK, true, accept, portrules.Owner},
-		{"own, rst", own, RST, false, accept, portrules.Owner},
-		{"own, no flags", own, 0, false, accept, portrules.Owner},
-		{"foreign, syn", foreign, SYN, false, accept, portrules.New},
-		{"foreign, syn, socket", foreign, SYN, true, accept, portrules.New},
-		{"foreign, ack", foreign, ACK, false, drop, portrules.ForeignHeld},
-		{"foreign, ack, socket", foreign, ACK, true, accept, portrules.Established},
-		{"foreign, syn and ack", foreign, SYN | ACK, false, drop, portrules.ForeignHeld},
-		{"foreign, rst", foreign, RST, false, drop, portrules.ForeignHeld},
-		{"residual, syn", residual, SYN, false, drop, portrules.NotOwner},
-		{"residual, syn, socket", residual, SYN, true, drop, portrules.NotOwner},
-		{"residual, ack", residual, ACK, false, drop, portrules.NotOwner},
-		{"residual, ack, socket", residual, ACK, true, accept, portrules.ResidualConn},
-		{"residual, fin and ack, socket", residual, FIN | ACK, true, accept, portrules.ResidualConn},
-		{"residual, syn and ack, socket", residual, SYN | ACK, true, accept, portrules.ResidualConn},
-		{"none, syn", 0, SYN, false, drop, portrules.NotOwner},
-		{"none, ack", 0, ACK, false, drop, portrules.NotOwner},
-		{"none, ack, socket", 0, ACK, true, drop, portrules.NotOwner},
+		{"own, syn", own, SYN, nothing, accept, portrules.New},
+		{"own, syn, socket", own, SYN, socket, accept, portrules.New},
+		{"own, syn with ecn bits", own, SYN | 0xc0, nothing, accept, portrules.New},
+		{"own, syn and fin", own, SYN | FIN, nothing, accept, portrules.New},
+		{"own, syn and ack", own, SYN | ACK, nothing, accept, portrules.Owner},
+		{"own, ack", own, ACK, nothing, accept, portrules.Owner},
+		{"own, ack, socket", own, ACK, socket, accept, portrules.Owner},
+		{"own, ack, nat", own, ACK, nat, accept, portrules.Owner},
+		{"own, rst", own, RST, nothing, accept, portrules.Owner},
+		{"own, no flags", own, 0, nothing, accept, portrules.Owner},
+		{"foreign, syn", foreign, SYN, nothing, accept, portrules.New},
+		{"foreign, syn, socket", foreign, SYN, socket, accept, portrules.New},
+		{"foreign, syn, nat", foreign, SYN, nat, accept, portrules.New},
+		{"foreign, ack", foreign, ACK, nothing, drop, portrules.ForeignHeld},
+		{"foreign, ack, socket", foreign, ACK, socket, accept, portrules.Established},
+		{"foreign, ack, nat", foreign, ACK, nat, accept, portrules.Established},
+		{"foreign, syn and ack", foreign, SYN | ACK, nothing, drop, portrules.ForeignHeld},
+		{"foreign, rst", foreign, RST, nothing, drop, portrules.ForeignHeld},
+		{"residual, syn", residual, SYN, nothing, drop, portrules.NotOwner},
+		{"residual, syn, socket", residual, SYN, socket, drop, portrules.NotOwner},
+		{"residual, syn, nat", residual, SYN, nat, drop, portrules.NotOwner},
+		{"residual, ack", residual, ACK, nothing, drop, portrules.NotOwner},
+		{"residual, ack, socket", residual, ACK, socket, accept, portrules.ResidualConn},
+		{"residual, ack, nat", residual, ACK, nat, accept, portrules.ResidualConn},
+		{"residual, fin and ack, socket", residual, FIN | ACK, socket, accept, portrules.ResidualConn},
+		{"residual, fin and ack, nat", residual, FIN | ACK, nat, accept, portrules.ResidualConn},
+		{"residual, syn and ack, socket", residual, SYN | ACK, socket, accept, portrules.ResidualConn},
+		{"residual, syn and ack, nat", residual, SYN | ACK, nat, accept, portrules.ResidualConn},
+		{"none, syn", 0, SYN, nothing, drop, portrules.NotOwner},
+		{"none, ack", 0, ACK, nothing, drop, portrules.NotOwner},
+		{"none, ack, socket", 0, ACK, socket, drop, portrules.NotOwner},
+		{"none, ack, nat", 0, ACK, nat, drop, portrules.NotOwner},
 	} {
 		for _, t := range []struct{ table, rule int }{{WebTable, Web}, {DefaultTable, -1}} {
 			dst := f.web
@@ -57,8 +70,11 @@ func (f family) flagVectors() []Vector {
 			v := Vector{Name: fmt.Sprintf("tcp %s, rule %d", row.name, t.rule), Frame: TCPFrame(f.from, dst, row.tcp),
 				Policy:  Policy(map[int]portrules.Flags{t.table: row.flags}),
 				Verdict: row.verdict, Reason: row.reason, Rule: t.rule}
-			if row.socket {
-				v.Socket = portrules.Flow{Src: f.from, Dst: dst}
+			switch flow := (portrules.Flow{Src: f.from, Dst: dst}); row.has {
+			case socket:
+				v.Socket = flow
+			case nat:
+				v.NAT = flow
 			}
 			all = append(all, v)
 		}
@@ -66,6 +82,8 @@ func (f family) flagVectors() []Vector {
 
 	elsewhere := Vector{Name: "tcp foreign, ack, socket of another flow", Frame: TCPFrame(f.from, f.web, ACK),
 		Policy: Policy(map[int]portrules.Flags{WebTable: foreign}), Socket: portrules.Flow{Src: f.from, Dst: f.plain}}
+	all = append(all, elsewhere.drop(portrules.ForeignHeld, Web))
+	elsewhere.Name, elsewhere.NAT, elsewhere.Socket = "tcp foreign, ack, nat of another flow", elsewhere.Socket, portrules.Flow{}
 	all = append(all, elsewhere.drop(portrules.ForeignHeld, Web))
 
 	dns := f.dnsRule()

@@ -6,34 +6,43 @@
  * nothing but the fragment table and what was heard of beacons. portrules.Decide is the same in Go. */
 
 #include "beacon.h"
+#include "nat.h"
 
 /* has_socket asks the member's own socket table for a connection with exactly
  * these ends. A listener is none. */
-static __always_inline bool has_socket(const struct frame *f, const struct packet *p)
+static __always_inline bool has_socket(const struct frame *f, struct bpf_sock_tuple *tuple, __u32 size)
+{
+	struct bpf_sock *sk = bpf_skc_lookup_tcp(f->ctx, tuple, size, BPF_F_CURRENT_NETNS, 0);
+	bool listener;
+
+	if (!sk)
+		return false;
+	listener = sk->state == BPF_TCP_LISTEN;
+	bpf_sk_release(sk);
+	return !listener;
+}
+
+/* serves says whether this member has the connection of a TCP segment: a socket, or
+ * behind NAT an entry in the connection table of its kernel. */
+static __always_inline bool serves(const struct frame *f, const struct packet *p)
 {
 	struct bpf_sock_tuple tuple = {};
 	const __be16 *ports = p->transport;
-	struct bpf_sock *sk;
-	bool listener;
 
 	if (p->v6) {
 		__builtin_memcpy(tuple.ipv6.saddr, &p->src, 16);
 		__builtin_memcpy(tuple.ipv6.daddr, &p->dst, 16);
 		tuple.ipv6.sport = ports[0];
 		tuple.ipv6.dport = ports[1];
-		sk = bpf_skc_lookup_tcp(f->ctx, &tuple, sizeof(tuple.ipv6), BPF_F_CURRENT_NETNS, 0);
 	} else {
 		tuple.ipv4.saddr = ((__u32 *)&p->src)[3];
 		tuple.ipv4.daddr = ((__u32 *)&p->dst)[3];
 		tuple.ipv4.sport = ports[0];
 		tuple.ipv4.dport = ports[1];
-		sk = bpf_skc_lookup_tcp(f->ctx, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
 	}
-	if (!sk)
-		return false;
-	listener = sk->state == BPF_TCP_LISTEN;
-	bpf_sk_release(sk);
-	return !listener;
+	if (has_socket(f, &tuple, TUPLE_SIZE(p->v6)))
+		return true;
+	return f->xdp ? nat_xdp(f->ctx, &tuple, p->v6) : nat_tc(f->ctx, &tuple, p->v6);
 }
 
 static __always_inline __u32 bucket(const struct head *h, __u32 affinity, const struct packet *p,
@@ -55,9 +64,9 @@ static __always_inline enum reason judge(const struct frame *f, const struct pac
 			return REASON_OWNER;
 		if (!tcp)
 			return REASON_OWNER;
-		return has_socket(f, p) ? REASON_ESTABLISHED : REASON_FOREIGN_HELD;
+		return serves(f, p) ? REASON_ESTABLISHED : REASON_FOREIGN_HELD;
 	}
-	if (flags & RESIDUAL && tcp && !syn && has_socket(f, p))
+	if (flags & RESIDUAL && tcp && !syn && serves(f, p))
 		return REASON_RESIDUAL;
 	return REASON_NOT_OWNER;
 }
