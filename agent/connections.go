@@ -42,9 +42,19 @@ func (l *loop) countConnections() {
 	}
 	l.counting, l.nextCount = true, l.now.wall.Add(countEvery)
 	go func() {
-		conns, err := ebpf.Established(l.cfg.Cluster.VIPs)
+		conns, err := connections(l.cfg.Cluster.VIPs, l.engine.FollowsNAT())
 		l.counted <- census{a.Epoch.N, conns, err} // has room for the only one under way
 	}()
+}
+
+// connections are those with sockets and, if nat, those that the kernel passes on.
+func connections(vips []netip.Addr, nat bool) ([]ebpf.Conn, error) {
+	conns, err := ebpf.Established(vips)
+	if err != nil || !nat {
+		return conns, err
+	}
+	forwarded, err := ebpf.Forwarded(vips)
+	return append(conns, forwarded...), err
 }
 
 // settled is when connections may be counted under an epoch.

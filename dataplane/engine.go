@@ -44,6 +44,9 @@ type Engine interface {
 	Counters() ([]Counter, error)
 	// Kind is the engine that runs: "xdp" or "tc".
 	Kind() string
+	// FollowsNAT reports whether the engine knows the connections of services behind
+	// NAT, such as containers, when buckets move. If not, they break then.
+	FollowsNAT() bool
 	// Close detaches the engine and removes its pins.
 	Close() error
 }
