@@ -1,8 +1,10 @@
 package ebpf
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/vishvananda/netlink/nl"
@@ -12,7 +14,7 @@ import (
 )
 
 // The programs let pass what is behind NAT, answered and alive, and nothing else that
-// the connection table knows; Forwarded lists the same, and Kill ends it.
+// the connection table knows, and Forwarded lists the same.
 func TestConnectionTable(t *testing.T) {
 	enterNamespace(t)
 	ownEverything(t)
@@ -26,7 +28,7 @@ func TestConnectionTable(t *testing.T) {
 		{Src: netip.AddrPortFrom(frames.Client, 1001), Dst: netip.AddrPortFrom(frames.VIP4, 80)},
 		{Src: netip.AddrPortFrom(frames.Client6, 1002), Dst: netip.AddrPortFrom(frames.VIP6, 80)},
 	}
-	for _, tt := range []struct {
+	for _, tt := range []struct { // not subtests: those would leave the thread, and the namespace
 		name string
 		entry
 		served bool
@@ -42,50 +44,62 @@ func TestConnectionTable(t *testing.T) {
 		{"no nat", entry{plain: true}, false},
 		{"picked up, unanswered", entry{unanswered: true}, false},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
-			for _, flow := range flows {
-				end := enterEntry(t, flow, tt.entry)
-				checkServed(t, e, flow, tt.served)
-				checkServed(t, e, portrules.Flow{Src: netip.AddrPortFrom(flow.Src.Addr(), 1003), Dst: flow.Dst}, false)
-				list := forwarded(t, vips)
-				if !tt.served {
-					if len(list) != 0 {
-						t.Errorf("%v listed, want none", list)
-					}
-					end()
-					continue
-				}
-				if len(list) != 1 || list[0].Local != flow.Dst || list[0].Remote != flow.Src || !list[0].NAT {
-					t.Fatalf("%+v listed, want %v only", list, flow)
-				}
-				other := list[0]
-				other.cookie++
-				for _, c := range []Conn{other, list[0], list[0]} {
-					checkServed(t, e, flow, true)
-					if err := Kill(c); err != nil {
-						t.Errorf("kill %+v: %v", c, err)
-					}
-					if c == list[0] {
-						break
-					}
-				}
-				checkServed(t, e, flow, false)
-				if err := Kill(list[0]); err != nil {
-					t.Errorf("kill %+v again: %v", list[0], err)
+		for _, flow := range flows {
+			other := portrules.Flow{Src: netip.AddrPortFrom(flow.Src.Addr(), 1003), Dst: flow.Dst}
+			end := enterEntry(t, flow, tt.entry)
+			for _, err := range []error{
+				checkServed(e, flow, tt.served), checkServed(e, other, false), checkListed(vips, flow, tt.served),
+			} {
+				if err != nil {
+					t.Errorf("%s: %v", tt.name, err)
 				}
 			}
-		})
-	}
-	t.Run("not a vip", func(t *testing.T) {
-		defer enterEntry(t, flows[0], entry{})()
-		if list := forwarded(t, vips[1:]); len(list) != 0 {
-			t.Errorf("%v listed", list)
+			end()
 		}
-	})
-	t.Run("the other direction", func(t *testing.T) { // a connection made by the VIP
-		defer enterEntry(t, portrules.Flow{Src: flows[0].Dst, Dst: netip.AddrPortFrom(container4.Addr(), 1)}, entry{})()
-		checkServed(t, e, portrules.Flow{Src: container4, Dst: flows[0].Dst}, false)
-	})
+	}
+
+	end := enterEntry(t, flows[0], entry{})
+	if err := checkListed(vips[1:], flows[0], false); err != nil {
+		t.Errorf("not a VIP: %v", err)
+	}
+	end()
+
+	// What the host asked under the VIP itself is no client's connection.
+	made := portrules.Flow{Src: flows[0].Dst, Dst: netip.AddrPortFrom(container4.Addr(), 1)}
+	end = enterEntry(t, made, entry{})
+	if err := checkServed(e, portrules.Flow{Src: container4, Dst: made.Src}, false); err != nil {
+		t.Errorf("the other direction: %v", err)
+	}
+	end()
+}
+
+// Kill ends the very connection that was listed, and does not mind that it is gone.
+func TestKillForwarded(t *testing.T) {
+	enterNamespace(t)
+	for _, flow := range []portrules.Flow{
+		{Src: netip.AddrPortFrom(frames.Client, 1001), Dst: netip.AddrPortFrom(frames.VIP4, 80)},
+		{Src: netip.AddrPortFrom(frames.Client6, 1002), Dst: netip.AddrPortFrom(frames.VIP6, 80)},
+	} {
+		vips := []netip.Addr{flow.Dst.Addr()}
+		enterEntry(t, flow, entry{})
+		list, err := Forwarded(vips)
+		if err != nil || len(list) != 1 {
+			t.Fatalf("%v listed, %v", list, err)
+		}
+		successor := list[0] // with the same ends
+		successor.cookie++
+		for _, kill := range []struct {
+			Conn
+			left bool
+		}{{successor, true}, {list[0], false}, {list[0], false}} {
+			if err := Kill(kill.Conn); err != nil {
+				t.Errorf("kill %+v: %v", kill.Conn, err)
+			}
+			if err := checkListed(vips, flow, kill.left); err != nil {
+				t.Errorf("after kill of %+v: %v", kill.Conn, err)
+			}
+		}
+	}
 }
 
 // Where the kernel functions are not to be had, the programs load without.
@@ -105,26 +119,30 @@ func TestWithoutNAT(t *testing.T) {
 	}
 }
 
-func forwarded(t *testing.T, vips []netip.Addr) []Conn {
-	t.Helper()
-	list, err := Forwarded(vips)
-	if err != nil {
-		t.Fatal(err)
+func checkListed(vips []netip.Addr, flow portrules.Flow, listed bool) error {
+	var want []Conn
+	if listed {
+		want = []Conn{{Local: flow.Dst, Remote: flow.Src, NAT: true}}
 	}
-	return list
+	list, err := Forwarded(vips)
+	for i := range list {
+		list[i].State, list[i].cookie = 0, 0
+	}
+	if err != nil || !slices.Equal(list, want) {
+		return fmt.Errorf("%v listed (%v), want %v", list, err, want)
+	}
+	return nil
 }
 
 // checkServed gives both programs a segment of a flow in a residual bucket.
-func checkServed(t *testing.T, e *Engine, flow portrules.Flow, served bool) {
-	t.Helper()
+func checkServed(e *Engine, flow portrules.Flow, served bool) error {
 	d := portrules.Decision{Verdict: portrules.Drop, Reason: portrules.NotOwner}
 	if served {
 		d = portrules.Decision{Verdict: portrules.Accept, Reason: portrules.ResidualConn}
 	}
 	frame := frames.TCPFrame(flow.Src, flow.Dst, frames.ACK)
-	for _, err := range []error{e.runTC(frame, d.Verdict), e.runXDP(frame, d)} {
-		if err != nil {
-			t.Error(fmt.Errorf("%v, want served %v: %w", flow, served, err))
-		}
+	if err := errors.Join(e.runTC(frame, d.Verdict), e.runXDP(frame, d)); err != nil {
+		return fmt.Errorf("%v, want served %v: %w", flow, served, err)
 	}
+	return nil
 }
