@@ -27,10 +27,6 @@ import (
 	"github.com/opennlb/opennlb/membership"
 )
 
-// lease is how long the data plane answers without hearing from the event loop.
-// It must end before peers can declare this member dead; Run checks that.
-const lease = 400 * time.Millisecond
-
 // Options are what Run takes from its caller beside the configuration.
 type Options struct {
 	Log     *slog.Logger
@@ -54,9 +50,9 @@ func Run(ctx context.Context, cfg *config.Config, opt Options) (err error) {
 	if err != nil {
 		return err
 	}
-	timing := membership.DefaultTiming()
-	if death := timing.EarliestDeath(32); lease >= death {
-		return fmt.Errorf("lease of %s does not end before peers may take over after %s", lease, death)
+	timing, err := detect(cfg.Cluster.Detection)
+	if err != nil {
+		return err
 	}
 	unlock, err := lockState(cfg.StateDir)
 	if err != nil {
@@ -120,7 +116,7 @@ func Run(ctx context.Context, cfg *config.Config, opt Options) (err error) {
 	if err != nil {
 		log.Warn("forget the last epoch", "error", err)
 	}
-	l := newLoop(cfg, id, seen, opt)
+	l := newLoop(cfg, id, timing, seen, opt)
 	l.engine, l.ifindex = engine, iface.Index
 	responder, err := l2.OpenResponder(iface, l2.ResponderConfig{
 		VIPs: cfg.Cluster.VIPs, ClusterMAC: id.clusterMAC, SourceMAC: id.sourceMAC, OnConflict: l.onConflict,
@@ -152,7 +148,7 @@ func Run(ctx context.Context, cfg *config.Config, opt Options) (err error) {
 
 	l.membership, err = membership.Start(ctx, membership.Options{
 		Cluster: cfg.Cluster.Name, Self: id.peer(cfg), Port: cfg.Membership.Port, Join: cfg.Membership.Join,
-		Key: key, Timing: timing, Log: log, Healthy: l.healthy,
+		Key: key, Timing: timing.membership, Preset: timing.preset, Log: log, Healthy: l.healthy,
 	})
 	if err != nil {
 		return refusal(err)
@@ -182,7 +178,7 @@ func refusal(err error) error {
 		return err
 	}
 	for _, e := range joined.Unwrap() {
-		if errors.Is(e, membership.ErrWrongKey) || errors.Is(e, membership.ErrWrongCluster) {
+		if errors.Is(e, membership.ErrWrongKey) || errors.Is(e, membership.ErrWrongCluster) || errors.Is(e, membership.ErrWrongDetection) {
 			return refusal(e)
 		}
 	}

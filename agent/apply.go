@@ -20,7 +20,7 @@ func (l *loop) apply(out converge.Output) error {
 	}
 	var until dataplane.Instant
 	if l.machine.Serving() {
-		until = l.now.lease.Add(lease)
+		until = l.now.lease.Add(l.timing.lease)
 	}
 	if err := l.engine.Renew(until); err != nil {
 		return err

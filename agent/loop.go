@@ -19,12 +19,8 @@ import (
 	"github.com/opennlb/opennlb/portrules"
 )
 
-const (
-	tick       = 50 * time.Millisecond // the loop steps, and renews the lease, at least this often
-	handOver   = 3 * time.Second       // an orderly leave waits this long for the others
-	stuckAfter = 2 * lease             // a loop that has not stepped for this long is dead to its peers
-	keepEvents = 1000                  // for nlbctl events
-)
+// keepEvents are kept for nlbctl events.
+const keepEvents = 1000
 
 // loop owns all state of a running member. Everything below the channels is
 // touched by run alone; others ask through do.
@@ -32,6 +28,7 @@ type loop struct {
 	log     *slog.Logger
 	cfg     *config.Config
 	id      identity
+	timing  detection
 	version string
 	ready   func()
 	reload  <-chan *config.Config
@@ -93,7 +90,7 @@ type announcements struct {
 	next time.Time
 }
 
-func newLoop(cfg *config.Config, id identity, seen uint64, opt Options) *loop {
+func newLoop(cfg *config.Config, id identity, timing detection, seen uint64, opt Options) *loop {
 	modes := make([]portrules.Mode, len(cfg.Cluster.Rules))
 	for i, r := range cfg.Cluster.Rules {
 		modes[i] = r.Mode
@@ -109,14 +106,14 @@ func newLoop(cfg *config.Config, id identity, seen uint64, opt Options) *loop {
 		Name: cfg.Member.Name, Priority: cfg.Member.Priority, Instance: id.instance, State: state, Shares: shares(cfg),
 	}
 	return &loop{
-		log: opt.Log, cfg: cfg, id: id, version: opt.Version, ready: opt.Ready, reload: opt.Reload,
+		log: opt.Log, cfg: cfg, id: id, timing: timing, version: opt.Version, ready: opt.Ready, reload: opt.Reload,
 		events:    control.NewEventLog(keepEvents),
 		requests:  make(chan func() error),
 		conflicts: make(chan conflict, 16),
 		counted:   make(chan census, 1),
 		done:      make(chan struct{}),
 		machine: converge.New(converge.Config{
-			Rules: modes, Digest: id.digest, Timing: converge.DefaultTiming, Lease: lease,
+			Rules: modes, Digest: id.digest, Timing: timing.converge, Lease: timing.lease,
 			Majority: cfg.Cluster.Partition == "majority", Seen: seen,
 		}, self, time.Now()),
 		known:   make(map[string]membership.Peer),
@@ -134,7 +131,7 @@ func newLoop(cfg *config.Config, id identity, seen uint64, opt Options) *loop {
 func (l *loop) run(stop, tasks context.Context, links <-chan l2.LinkEvent, reporter *l2.Reporter) error {
 	defer close(l.done)
 	defer l.engine.Renew(0) //nolint:errcheck // the lease ends anyway
-	ticker := time.NewTicker(tick)
+	ticker := time.NewTicker(l.timing.tick)
 	defer ticker.Stop()
 	stopping := stop.Done()
 	var giveUp <-chan time.Time
@@ -170,7 +167,7 @@ func (l *loop) run(stop, tasks context.Context, links <-chan l2.LinkEvent, repor
 		case err := <-l.membership.Refused():
 			return err
 		case <-stopping:
-			stopping, giveUp, l.leaving = nil, time.After(handOver), true
+			stopping, giveUp, l.leaving = nil, time.After(l.timing.handOver()), true
 			step = func() error { return l.changeState(converge.Stopped) }
 		case <-giveUp:
 			return errors.New("leave without handing over: the other members did not agree in time")
@@ -192,7 +189,7 @@ func (l *loop) run(stop, tasks context.Context, links <-chan l2.LinkEvent, repor
 // dead to its peers, for its lease is over. Before the first step all is well.
 func (l *loop) healthy() bool {
 	beat := dataplane.Instant(l.beat.Load())
-	return beat == 0 || dataplane.Now() < beat.Add(stuckAfter)
+	return beat == 0 || dataplane.Now() < beat.Add(l.timing.stuckAfter())
 }
 
 // do runs f in the loop and waits for it.

@@ -52,6 +52,8 @@ func (l *loop) status() control.Status {
 		Self:       l.cfg.Member.Name,
 		Version:    l.version,
 		Lease:      l.machine.Serving(),
+		Detection:  l.timing.preset,
+		LeaseTime:  control.Duration(l.timing.lease),
 		Dataplane:  control.Dataplane{Kind: l.engine.Kind(), Counters: []control.Counter{}},
 		Members:    l.members(),
 		Rules:      []control.Rule{},
@@ -140,6 +142,9 @@ func (l *loop) warnings() []string {
 	}
 	if n := l.membership.Stats().WrongKey; n > 0 {
 		out = append(out, plural(int(n), "packet")+" from holders of another cluster key: compare membership.key_file on all members")
+	}
+	if l.membership.Stats().WrongDetection > 0 {
+		out = append(out, "a host of this cluster has another cluster.detection, and was refused: write the same word on all members; its address is in the log")
 	}
 	return out
 }

@@ -33,6 +33,7 @@ type Cluster struct {
 	Mode      Mode
 	VIPs      []netip.Addr
 	Partition string // serve or majority
+	Detection string // how soon silence is death: fast, normal or relaxed
 	Rules     []portrules.Rule
 }
 

@@ -29,12 +29,13 @@ func decode(root section) *Config {
 }
 
 func decodeCluster(s section) Cluster {
-	s.only("name", "mode", "vips", "partition", "rules")
-	c := Cluster{Mode: Unicast, Partition: "serve"}
+	s.only("name", "mode", "vips", "partition", "detection", "rules")
+	c := Cluster{Mode: Unicast, Partition: "serve", Detection: "normal"}
 	take(s, "name", &c.Name, anyText)
 	take(s, "mode", &c.Mode, word(Unicast, Multicast, IGMP))
 	takeAll(s, "vips", &c.VIPs, address)
 	take(s, "partition", &c.Partition, word("serve", "majority"))
+	take(s, "detection", &c.Detection, word("fast", "normal", "relaxed"))
 	for _, rule := range s.sections("rules") {
 		c.Rules = append(c.Rules, decodeRule(rule))
 	}

@@ -34,6 +34,7 @@ func TestMinimal(t *testing.T) {
 			Mode:      Unicast,
 			VIPs:      []netip.Addr{netip.MustParseAddr("192.0.2.10")},
 			Partition: "serve",
+			Detection: "normal",
 		},
 		Member: Member{
 			Name: "a", Priority: 1, Interface: "eth0",
@@ -61,6 +62,7 @@ func TestReference(t *testing.T) {
 			Mode:      Unicast,
 			VIPs:      []netip.Addr{vip, netip.MustParseAddr("2001:db8::10")},
 			Partition: "serve",
+			Detection: "normal",
 			Rules: []portrules.Rule{
 				{Name: "http", Protocol: portrules.TCP, First: 80, Last: 443, Mode: portrules.Multiple, Affinity: portrules.AffinitySingle},
 				{Name: "dns", VIP: vip, Protocol: portrules.Both, First: 53, Last: 53, Mode: portrules.Multiple, Affinity: portrules.AffinityNone},
@@ -109,8 +111,8 @@ func TestReferenceIsComplete(t *testing.T) {
 			}
 		}
 	}
-	if n != 33 {
-		t.Errorf("found %d keys in decode.go, want 33: adapt this test", n)
+	if n != 34 {
+		t.Errorf("found %d keys in decode.go, want 34: adapt this test", n)
 	}
 }
 
@@ -134,6 +136,7 @@ cluster:
   mode: igmp
   vips: ["2001:db8::10"]
   partition: majority
+  detection: relaxed
   rules:
   - {name: r, vip: "2001:db8::10", protocol: udp, ports: 0-65535, mode: disabled, affinity: network, timeout: 1h30m}
 `))
@@ -143,7 +146,7 @@ cluster:
 	vip := netip.MustParseAddr("2001:db8::10")
 	want := &Config{
 		Cluster: Cluster{
-			Name: "7", Mode: IGMP, VIPs: []netip.Addr{vip}, Partition: "majority",
+			Name: "7", Mode: IGMP, VIPs: []netip.Addr{vip}, Partition: "majority", Detection: "relaxed",
 			Rules: []portrules.Rule{{
 				Name: "r", VIP: vip, Protocol: portrules.UDP, First: 0, Last: 65535,
 				Mode: portrules.Disabled, Affinity: portrules.AffinityNetwork, Timeout: 90 * time.Minute,

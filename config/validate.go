@@ -34,6 +34,7 @@ func (c *Cluster) check(report report) {
 	component(report, "cluster.name", c.Name)
 	oneOf(report, "cluster.mode", c.Mode, Unicast, Multicast, IGMP)
 	oneOf(report, "cluster.partition", c.Partition, "serve", "majority")
+	oneOf(report, "cluster.detection", c.Detection, "fast", "normal", "relaxed")
 	c.checkVIPs(report)
 	c.checkRules(report)
 }

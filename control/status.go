@@ -21,7 +21,9 @@ type Status struct {
 	DefaultHost string       `json:"default_host"` // "" while nobody is started
 	Self        string       `json:"self"`
 	Version     string       `json:"version"`
-	Lease       bool         `json:"lease"` // this member's data plane may answer
+	Lease       bool         `json:"lease"`      // this member's data plane may answer
+	Detection   string       `json:"detection"`  // fast, normal or relaxed
+	LeaseTime   Duration     `json:"lease_time"` // how long the data plane answers without its agent
 	Dataplane   Dataplane    `json:"dataplane"`
 	Members     []Member     `json:"members"` // by priority
 	Rules       []Rule       `json:"rules"`   // in the order of the configuration

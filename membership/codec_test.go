@@ -14,6 +14,8 @@ func testClaim() claim {
 		Peer:  Peer{Name: "n01", Priority: 32, Instance: math.MaxUint64 - 1, Address: testAddr(1)},
 		port:  testPort,
 		since: 1_700_000_000_000,
+
+		detection: detection{preset: "normal", death: 500},
 	}
 }
 
@@ -49,6 +51,9 @@ func TestBadClaimsAreRefused(t *testing.T) {
 		"no port":       func(n *memberlist.Node) { n.Port = 0 },
 		"no metadata":   func(n *memberlist.Node) { n.Meta = nil },
 		"short":         func(n *memberlist.Node) { n.Meta = n.Meta[:metaSize-1] },
+		"no preset":     func(n *memberlist.Node) { n.Meta[22] = 7 },
+		"long preset":   func(n *memberlist.Node) { n.Meta[22] = maxPreset + 1 },
+		"odd preset":    func(n *memberlist.Node) { n.Meta[23] = '\n' },
 		"long":          func(n *memberlist.Node) { n.Meta = append(n.Meta, make([]byte, maxMeta)...) },
 		"other version": func(n *memberlist.Node) { n.Meta[0] = metaVersion + 1 },
 		"priority 0":    func(n *memberlist.Node) { n.Meta[1] = 0 },
@@ -94,7 +99,7 @@ func FuzzMetadata(f *testing.F) {
 		if c.Priority < 1 || c.Priority > 32 {
 			t.Errorf("priority %d", c.Priority)
 		}
-		if !bytes.Equal(c.metadata(), b[:metaSize]) {
+		if again := c.metadata(); !bytes.Equal(again, b[:len(again)]) {
 			t.Errorf("%x became %x", b, c.metadata())
 		}
 	})

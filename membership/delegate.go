@@ -28,8 +28,14 @@ func (d delegate) NotifyAlive(n *memberlist.Node) error {
 
 // NotifyMerge sees what another member knows before it is merged. memberlist
 // does not show us its suspects otherwise, and one of them may yet hold our
-// name or priority.
+// name or priority. It refuses the state of members with another detection, whole:
+// their word on who is dead would count here. Both sides of an exchange do.
 func (d delegate) NotifyMerge(nodes []*memberlist.Node) error {
+	for _, n := range nodes {
+		if err := d.m.roster.alike(n); err != nil {
+			return err
+		}
+	}
 	for _, n := range nodes {
 		if n.State == memberlist.StateSuspect {
 			_ = d.m.roster.admit(n)

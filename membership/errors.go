@@ -13,6 +13,7 @@ var (
 	ErrDuplicateName     = errors.New("name is taken")
 	ErrWrongKey          = errors.New("cluster keys differ")
 	ErrWrongCluster      = errors.New("belongs to another cluster")
+	ErrWrongDetection    = errors.New("detection differs")
 )
 
 // DuplicateError says that this member cannot be in the cluster beside
@@ -46,6 +47,9 @@ func explainJoin(to netip.AddrPort, err error) error {
 	text := err.Error()
 	has := func(s string) bool { return strings.Contains(text, s) }
 	switch {
+	case has(differText): // ours, of NotifyMerge
+		_, why, _ := strings.Cut(text, differText)
+		return fmt.Errorf("join %s: %s %s: %w", to, differText, strings.TrimSpace(why), ErrWrongDetection)
 	case has("no installed keys could decrypt"):
 		return fmt.Errorf("join %s: it uses another cluster key (membership.key_file): %w", to, ErrWrongKey)
 	case has("encryption is configured but remote state is not encrypted"):

@@ -17,7 +17,7 @@ func (m *Membership) enter(ctx context.Context) error {
 	var holder claim
 	for round := 1; ; round++ {
 		reached, err := m.introduce(ctx)
-		if reached == 0 && (errors.Is(err, ErrWrongKey) || errors.Is(err, ErrWrongCluster) && round >= 3) {
+		if reached == 0 && (errors.Is(err, ErrWrongKey) || errors.Is(err, ErrWrongDetection) || errors.Is(err, ErrWrongCluster) && round >= 3) {
 			return err
 		}
 		rival, found := m.roster.takeAgainst()
@@ -127,7 +127,7 @@ func (m *Membership) lookAround(ctx context.Context) {
 	answered, err := m.contact(ctx, m.absent(append(m.joinAddresses(), m.roster.missing()...)))
 	if err != nil {
 		m.log.Debug("look for absent members", "error", err)
-		refused := errors.Is(err, ErrWrongKey) || errors.Is(err, ErrWrongCluster)
+		refused := errors.Is(err, ErrWrongKey) || errors.Is(err, ErrWrongCluster) || errors.Is(err, ErrWrongDetection)
 		if refused && m.every.allow("rejoin") {
 			m.log.Warn("a host that should be a member does not take this one", "error", err)
 		}

@@ -23,6 +23,7 @@ type Options struct {
 	Join      []netip.Addr         // where to look for members; own address is skipped
 	Key       []byte               // 32 bytes; nil = unencrypted and unauthenticated
 	Timing    Timing               // zero fields as in DefaultTiming
+	Preset    string               // what others call Timing: cluster.detection; 0 to 16 letters a-z
 	Transport memberlist.Transport // nil = UDP and TCP on Self.Address and Port; owned by the Membership
 	Log       *slog.Logger         // nil = none
 
@@ -71,7 +72,8 @@ type Membership struct {
 //
 // Errors: ErrDuplicatePriority and ErrDuplicateName (both as *DuplicateError)
 // when a live member has this one's priority or name; ErrWrongKey and
-// ErrWrongCluster when all hosts that answered are not of this cluster.
+// ErrWrongCluster when all hosts that answered are not of this cluster;
+// ErrWrongDetection when they may declare a member dead sooner or later than this one.
 func Start(ctx context.Context, o Options) (*Membership, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
@@ -126,6 +128,8 @@ func (o *Options) validate() error {
 		return fmt.Errorf("address %q cannot be announced to others: set member.address", o.Self.Address)
 	case o.Key != nil && len(o.Key) != 32:
 		return fmt.Errorf("cluster key has %d bytes, not 32: make one with nlbctl keygen", len(o.Key))
+	case !isPreset(o.Preset):
+		return fmt.Errorf("detection %q is not a preset: set cluster.detection to one", o.Preset)
 	case o.Transport != nil && o.Port == 0:
 		return errors.New("a transport needs a port")
 	}
@@ -150,7 +154,10 @@ func (m *Membership) listen() error {
 	}
 	guard := newGuard(transport, m.opts.Healthy, m.timing.StreamTimeout, &m.count)
 
-	m.roster = newRoster(claim{Peer: m.opts.Self, port: port, since: joining}, &m.count)
+	m.roster = newRoster(claim{
+		Peer: m.opts.Self, port: port, since: joining,
+		detection: detection{preset: m.opts.Preset, death: uint32(m.timing.EarliestDeath(1).Milliseconds())},
+	}, &m.count)
 	m.roster.held = true
 
 	c := memberlist.DefaultLANConfig()

@@ -14,8 +14,9 @@ import (
 // claim is a member's say about itself: who it is, and since when.
 type claim struct {
 	Peer
-	port  uint16
-	since uint64 // Unix time in ms at which it became a member; joining while it is not one yet
+	port      uint16
+	since     uint64 // Unix time in ms at which it became a member; joining while it is not one yet
+	detection detection
 }
 
 // joining makes a claim junior to that of every member.
@@ -23,22 +24,26 @@ const joining = math.MaxUint64
 
 // Metadata travels with every announcement of a member.
 //
-//	0      version, 1
+//	0      version, 2
 //	1      priority
 //	2..9   instance, big endian
 //	10..17 since, big endian
-//	18..   left to later versions that can do without; ignored
+//	18..21 detection: milliseconds until it may declare a member dead, big endian
+//	22     length of the preset's name, 0 to maxPreset
+//	23..   that name, a-z
+//	..     left to later versions that can do without; ignored
 const (
-	metaVersion = 1
-	metaSize    = 18
+	metaVersion = 2
+	metaSize    = 23 // without the name
 	maxMeta     = 64
 )
 
 func (c claim) metadata() []byte {
-	b := make([]byte, 0, metaSize)
+	b := make([]byte, 0, metaSize+len(c.detection.preset))
 	b = append(b, metaVersion, c.Priority)
 	b = binary.BigEndian.AppendUint64(b, c.Instance)
-	return binary.BigEndian.AppendUint64(b, c.since)
+	b = binary.BigEndian.AppendUint64(b, c.since)
+	return c.detection.append(b)
 }
 
 // parseClaim decodes what memberlist knows of a node. Every field comes from
@@ -57,11 +62,11 @@ func parseClaim(n *memberlist.Node) (claim, error) {
 }
 
 func (c *claim) parseMetadata(b []byte) error {
+	if len(b) > 0 && b[0] != metaVersion {
+		return fmt.Errorf("metadata has version %d, this nlbd knows %d: upgrade the older one", b[0], metaVersion)
+	}
 	if len(b) < metaSize || len(b) > maxMeta {
 		return fmt.Errorf("metadata has %d bytes, not %d to %d", len(b), metaSize, maxMeta)
-	}
-	if b[0] != metaVersion {
-		return fmt.Errorf("metadata has version %d, this nlbd knows %d: upgrade the older one", b[0], metaVersion)
 	}
 	if b[1] < 1 || b[1] > nlbhash.MaxPriority {
 		return fmt.Errorf("priority is %d, not 1 to %d", b[1], nlbhash.MaxPriority)
@@ -69,7 +74,7 @@ func (c *claim) parseMetadata(b []byte) error {
 	c.Priority = b[1]
 	c.Instance = binary.BigEndian.Uint64(b[2:])
 	c.since = binary.BigEndian.Uint64(b[10:])
-	return nil
+	return c.detection.parse(b[18:])
 }
 
 // endpoint is where the member listens.

@@ -222,6 +222,90 @@ func TestWrongCluster(t *testing.T) {
 	})
 }
 
+// otherDetection is member i with another preset, which would declare the members of
+// testOptions dead before their leases are over.
+func otherDetection(i int) Options {
+	o := testOptions(i)
+	o.Preset = "fast"
+	o.Timing = Timing{ProbeInterval: 20 * time.Millisecond, SuspicionMult: 12}
+	return o
+}
+
+func TestWrongDetection(t *testing.T) {
+	bubble(t, func(t *testing.T, seg *segment) {
+		all := cluster(t, seg, 3)
+		undisturbed(t, all)
+		begin := time.Now()
+		_, err := tryStart(t, seg, otherDetection(4))
+		if !errors.Is(err, ErrWrongDetection) {
+			t.Fatalf("error is %v", err)
+		}
+		for _, part := range []string{"join 192.0.2.1:7946", `cluster.detection differs from that of "n0`, "fast (a silent member is dead after 240ms)", "500ms", "write"} {
+			if !strings.Contains(err.Error(), part) {
+				t.Errorf("%q does not mention %q", err, part)
+			}
+		}
+		if d := time.Since(begin); d > time.Second {
+			t.Errorf("took %v", d)
+		}
+		time.Sleep(5 * time.Second)
+		if all[0].Stats().WrongDetection == 0 {
+			t.Error("not counted")
+		}
+	})
+}
+
+// News of such a member by gossip alone, without a state exchange.
+func TestWrongDetectionIsNotAdmitted(t *testing.T) {
+	c := testClaim()
+	c.Name, c.Priority, c.detection.death = "n02", 2, c.detection.death-1
+	r := newRoster(testClaim(), new(counters))
+	err := r.admit(c.node())
+	if err == nil || !strings.Contains(err.Error(), "one version of nlbd") || r.count.wrongDetection.Load() != 1 {
+		t.Errorf("error is %v", err)
+	}
+}
+
+// Two groups of different presets that meet later: neither takes in the other, and
+// none is declared dead by the faster one.
+func TestWrongDetectionMeetsLater(t *testing.T) {
+	bubble(t, func(t *testing.T, seg *segment) {
+		left, right := addrs(1, 3), addrs(4, 6)
+		seg.split(left, right)
+		var a, b []*Membership
+		for i := 1; i <= 3; i++ {
+			a = append(a, start(t, seg, testOptions(i)))
+		}
+		for i := 4; i <= 6; i++ {
+			o := otherDetection(i)
+			o.Join = append(addrs(1, 1), right...)
+			b = append(b, start(t, seg, o))
+		}
+		eventually(t, 5*time.Second, "two halves", func() bool { return agree(a) && agree(b) })
+		undisturbed(t, append(a[:3:3], b...))
+		seg.heal(left, right)
+		time.Sleep(10 * time.Second)
+		if a[0].Stats().WrongDetection == 0 || b[0].Stats().WrongDetection == 0 {
+			t.Error("they never met, or it was not counted")
+		}
+	})
+}
+
+// A member that was killed and comes back with another preset, while the others still
+// take its earlier process for alive.
+func TestWrongDetectionAfterRestart(t *testing.T) {
+	bubble(t, func(t *testing.T, seg *segment) {
+		all := cluster(t, seg, 3)
+		if err := all[2].Shutdown(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := tryStart(t, seg, otherDetection(3)); !errors.Is(err, ErrWrongDetection) {
+			t.Fatalf("error is %v", err)
+		}
+		eventually(t, 3*time.Second, "the others go on", func() bool { return agree(all[:2]) })
+	})
+}
+
 func TestStartCanBeCancelled(t *testing.T) {
 	bubble(t, func(t *testing.T, seg *segment) {
 		start(t, seg, testOptions(1))
@@ -245,6 +329,7 @@ func TestOptionsAreValidated(t *testing.T) {
 		"no address":  func(o *Options) { o.Self.Address = netip.Addr{} },
 		"unspecified": func(o *Options) { o.Self.Address = netip.IPv4Unspecified() },
 		"short key":   func(o *Options) { o.Key = o.Key[:16] },
+		"preset":      func(o *Options) { o.Preset = "very fast" },
 	} {
 		o := testOptions(1)
 		spoil(&o)

@@ -57,6 +57,10 @@ func (r *roster) admit(n *memberlist.Node) error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if err := c.differs(r.self); err != nil {
+		r.count.wrongDetection.Add(1)
+		return err
+	}
 	rival, found := r.rivalOf(c)
 	if !found {
 		return nil
@@ -79,6 +83,22 @@ func (r *roster) admit(n *memberlist.Node) error {
 	}
 	return fmt.Errorf("member %q at %s and member %q at %s have the same name or priority; the first one has to go",
 		loser.Name, loser.endpoint(), winner.Name, winner.endpoint())
+}
+
+// alike returns an error if a node that is not dead, one of those that another member
+// knows, detects the dead otherwise than this member.
+func (r *roster) alike(n *memberlist.Node) error {
+	if n.State != memberlist.StateAlive && n.State != memberlist.StateSuspect {
+		return nil // it may be back with another configuration
+	}
+	c, err := parseClaim(n)
+	if err != nil {
+		return nil //nolint:nilerr // admit judges it
+	}
+	if err = c.differs(r.me()); err != nil {
+		r.count.wrongDetection.Add(1)
+	}
+	return err
 }
 
 func (r *roster) rivalOf(c claim) (claim, bool) {

@@ -9,6 +9,7 @@ type Stats struct {
 	DuplicatePriority uint64 // announcements refused because the priority is taken
 	WrongKey          uint64 // packets and connections from holders of another key
 	WrongCluster      uint64 // packets and connections of another cluster
+	WrongDetection    uint64 // announcements and state exchanges of members with another cluster.detection
 	BadMessage        uint64 // received messages malformed or too large
 	Misdirected       uint64 // received messages for or from an earlier process of a member
 	Replayed          uint64 // received messages seen before
@@ -22,7 +23,7 @@ type Stats struct {
 }
 
 type counters struct {
-	badMetadata, duplicateName, duplicatePriority, wrongKey, wrongCluster,
+	badMetadata, duplicateName, duplicatePriority, wrongKey, wrongCluster, wrongDetection,
 	badMessage, misdirected, replayed, inboxFull, outboxFull,
 	tooLarge, noSuchPeer, sendErrors, tooManyStreams, deaf atomic.Uint64
 }
@@ -34,6 +35,7 @@ func (c *counters) read() Stats {
 		DuplicatePriority: c.duplicatePriority.Load(),
 		WrongKey:          c.wrongKey.Load(),
 		WrongCluster:      c.wrongCluster.Load(),
+		WrongDetection:    c.wrongDetection.Load(),
 		BadMessage:        c.badMessage.Load(),
 		Misdirected:       c.misdirected.Load(),
 		Replayed:          c.replayed.Load(),

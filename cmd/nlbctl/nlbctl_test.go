@@ -68,6 +68,7 @@ func newFake() *fake {
 			Cluster: "web", Mode: "unicast", ClusterMAC: "02:bf:c0:00:02:0a",
 			VIPs:  []netip.Addr{netip.MustParseAddr("192.0.2.10"), netip.MustParseAddr("2001:db8::10")},
 			Epoch: 17, Converged: true, DefaultHost: "node1", Self: "node1", Version: "1.2.3", Lease: true,
+			Detection: "normal", LeaseTime: control.Duration(400 * time.Millisecond),
 			Dataplane: control.Dataplane{Kind: "xdp", Counters: []control.Counter{{Rule: "http", Reason: "new", Packets: 5}}},
 			Members: []control.Member{
 				{Name: "node1", Priority: 1, Address: netip.MustParseAddr("192.0.2.1"), State: "started", Alive: true},

@@ -83,6 +83,7 @@ func (c *cli) statusTable(w io.Writer, s control.Status) {
 		{text("State"), state},
 		{text("Default host"), text(orNobody(s.DefaultHost))},
 		{text("Data plane"), engine},
+		{text("Detection"), text(fmt.Sprintf("%s, lease %s", s.Detection, time.Duration(s.LeaseTime)))},
 	})
 	fmt.Fprintln(w)
 	c.memberTable(w, s)

@@ -46,12 +46,17 @@ func TestCrash(t *testing.T) {
 // crash lets a member die under probes and returns the silence of its clients.
 func (c *cluster) crash(victim *lab.Member, die func() error) time.Duration {
 	c.t.Helper()
+	return c.crashAndWatch(victim, die, 2500*time.Millisecond)
+}
+
+func (c *cluster) crashAndWatch(victim *lab.Member, die func() error, watch time.Duration) time.Duration {
+	c.t.Helper()
 	by := lanes(c.owners(c.Client.Addrs[:90]))
 	probe := c.Client.StartProbe(lab.ProbeOptions{Target: web, Lanes: by})
 	defer probe.Stop()
 	c.sleep(200 * time.Millisecond)
 	c.ok(die())
-	c.sleep(2500 * time.Millisecond)
+	c.sleep(watch)
 	reports := probe.Stop()
 	for name, r := range reports {
 		switch {

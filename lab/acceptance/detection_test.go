@@ -1,0 +1,147 @@
+package acceptance
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/opennlb/opennlb/lab"
+)
+
+// detecting sets cluster.detection on a member; "" is the default.
+func detecting(preset string) func(*lab.Member) {
+	return func(m *lab.Member) {
+		if preset != "" {
+			m.Config["cluster"].(map[string]any)["detection"] = preset
+		}
+	}
+}
+
+// TestDetection measures, per preset, the silence of the clients of a member whose
+// cable is cut, and holds it to what docs/INSTALL.md promises.
+func TestDetection(t *testing.T) {
+	for _, c := range []struct {
+		preset        string
+		median, worst time.Duration
+		watch         time.Duration
+	}{
+		{"fast", 500 * time.Millisecond, time.Second, 2 * time.Second},
+		{"normal", time.Second, 2 * time.Second, 2500 * time.Millisecond},
+		{"relaxed", 4 * time.Second, 6 * time.Second, 7 * time.Second},
+	} {
+		t.Run(c.preset, func(t *testing.T) {
+			watch, wantMedian, wantWorst := c.watch, c.median, c.worst
+			c := start(t, lab.Options{Clients: 300, Edit: detecting(c.preset)})
+			var silences []time.Duration
+			for i := range trials(3, 12) {
+				victim := c.Members[i%len(c.Members)]
+				silences = append(silences, c.crashAndWatch(victim, func() error { return c.Switch.CutCable(c.ctx, victim.Host) }, watch))
+				c.ok(c.Switch.PlugCable(c.ctx, victim.Host))
+				c.converged(len(c.Members))
+			}
+			slices.Sort(silences)
+			median, worst := silences[len(silences)/2], silences[len(silences)-1]
+			s := c.status()
+			t.Logf("%s, lease %s: silence median %s, worst %s: %s", s.Detection, time.Duration(s.LeaseTime), median, worst, silences)
+			if median >= wantMedian || worst >= wantWorst {
+				t.Errorf("silence median %s, worst %s: want below %s and %s", median, worst, wantMedian, wantWorst)
+			}
+		})
+	}
+}
+
+// TestRelaxedSurvivesPauses stops agents for 1.5 s: nobody is left out, and the clients
+// do not notice.
+func TestRelaxedSurvivesPauses(t *testing.T) {
+	c := start(t, lab.Options{Clients: 300, Edit: detecting("relaxed")})
+	epoch := c.status().Epoch
+	probe := c.Client.StartProbe(lab.ProbeOptions{Target: web, Lanes: lanes(c.owners(c.Client.Addrs[:90]))})
+	for _, m := range c.Members {
+		c.ok(m.Freeze())
+		c.sleep(1500 * time.Millisecond)
+		c.ok(m.Thaw())
+		c.sleep(time.Second)
+	}
+	for name, r := range probe.Stop() {
+		if r.Failed() > 0 {
+			t.Errorf("%d attempts of the clients of %s failed", r.Failed(), name)
+		}
+	}
+	if now := c.status().Epoch; now != epoch {
+		t.Errorf("pauses of 1.5 s moved the epoch from %d to %d", epoch, now)
+	}
+}
+
+// TestFastMemberFallsSilentInTime: the shorter the detection, the earlier a frozen
+// member's data plane must end its answers.
+func TestFastMemberFallsSilentInTime(t *testing.T) {
+	c := start(t, lab.Options{Clients: 300, Edit: detecting("fast")})
+	for _, frozen := range c.Members {
+		probe := c.Client.StartProbe(lab.ProbeOptions{Target: web, Lanes: lanes(c.owners(c.Client.Addrs[:90]))})
+		c.sleep(200 * time.Millisecond)
+		at := probe.Since()
+		c.ok(frozen.Freeze())
+		c.sleep(1200 * time.Millisecond)
+		own := probe.Stop()[frozen.Name]
+		c.ok(frozen.Thaw())
+		c.converged(len(c.Members))
+		last, first := time.Duration(0), time.Duration(0)
+		for _, a := range own.Attempts {
+			switch {
+			case a.Err != nil || a.At < at:
+			case a.Member == frozen.Name:
+				last = max(last, a.At-at)
+			case first == 0:
+				first = a.At - at
+			}
+		}
+		t.Logf("%s froze: last own answer after %s, first of another after %s", frozen.Name, last, first)
+		if first == 0 || last > first || last > 250*time.Millisecond {
+			t.Errorf("%s answered for %s, another took over after %s; the lease is 180 ms", frozen.Name, last, first)
+		}
+	}
+}
+
+// TestOtherDetectionIsRefused: a member with another preset does not get in, says why,
+// and nobody notices.
+func TestOtherDetectionIsRefused(t *testing.T) {
+	c := start(t, lab.Options{Clients: 300, Edit: func(m *lab.Member) {
+		if m.Priority == 3 && m.Process() != nil {
+			detecting("fast")(m)
+		}
+	}})
+	odd := c.Members[2]
+	c.ok(odd.Stop())
+	c.converged(2)
+	c.waitEvent(c.Members[0], "leave")
+	epoch := c.status().Epoch
+	probe := c.Client.StartProbe(lab.ProbeOptions{Target: web, Lanes: lanes(c.owners(c.Client.Addrs[:60]))})
+	c.ok(odd.Start())
+	ctx, cancel := context.WithTimeout(c.ctx, 20*time.Second)
+	defer cancel()
+	for odd.Process().Running() {
+		if ctx.Err() != nil {
+			t.Fatalf("%s goes on:\n%s", odd.Name, odd.Log(20))
+		}
+		c.sleep(20 * time.Millisecond)
+	}
+	log := odd.Log(3)
+	t.Log(log)
+	if !strings.Contains(log, "cluster.detection differs from") || !strings.Contains(log, "fast or normal") && !strings.Contains(log, "normal or fast") {
+		t.Errorf("%s does not say what is wrong:\n%s", odd.Name, log)
+	}
+	for name, r := range probe.Stop() {
+		if r.Failed() > 0 {
+			t.Errorf("%d attempts of the clients of %s failed", r.Failed(), name)
+		}
+	}
+	s := c.status()
+	if s.Epoch != epoch {
+		t.Errorf("the epoch moved from %d to %d", epoch, s.Epoch)
+	}
+	if !slices.ContainsFunc(s.Warnings, func(w string) bool { return strings.Contains(w, "cluster.detection") }) {
+		t.Errorf("no warning: %q", s.Warnings)
+	}
+}
