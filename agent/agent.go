@@ -116,7 +116,7 @@ func Run(ctx context.Context, cfg *config.Config, opt Options) (err error) {
 	if err != nil {
 		log.Warn("forget the last epoch", "error", err)
 	}
-	l := newLoop(cfg, id, timing, seen, opt)
+	l := newLoop(cfg, id, timing, firstState(cfg, log), seen, opt)
 	l.engine, l.ifindex = engine, iface.Index
 	responder, err := l2.OpenResponder(iface, l2.ResponderConfig{
 		VIPs: cfg.Cluster.VIPs, ClusterMAC: id.clusterMAC, SourceMAC: id.sourceMAC, OnConflict: l.onConflict,

@@ -40,30 +40,42 @@ func nextState(state converge.State, action string) (converge.State, error) {
 	return 0, fmt.Errorf("unknown action %q: does this member run another version?", action)
 }
 
-// act changes this member's state as an administrator asked.
-func (l *loop) act(action string, timeout time.Duration) error {
+// act changes this member's state as an administrator asked. kept tells when that is
+// retained for the next start, if it is to be, and comes after the change.
+func (l *loop) act(action string, timeout time.Duration) (kept <-chan error, err error) {
 	if l.leaving {
-		return errors.New("nlbd is stopping")
+		return nil, errors.New("nlbd is stopping")
 	}
 	next, err := nextState(l.machine.Self().State, action)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	l.drain = drain{}
 	if action == control.Drain && timeout > 0 {
 		l.drain.deadline = l.now.wall.Add(timeout)
 	}
 	l.event(converge.Event{Kind: "command", Text: action + " by an administrator"})
-	return l.changeState(next)
+	if err := l.changeState(next); err != nil {
+		return nil, err
+	}
+	return l.keeper.keep(next), nil
 }
 
 // onCommand carries out what another member passed on.
 func (l *loop) onCommand(from string, c command) error {
-	r := reply{ID: c.ID}
-	if err := l.act(c.Action, time.Duration(c.Timeout)); err != nil {
-		r.Error = err.Error()
+	answer := func(err error) {
+		r := reply{ID: c.ID}
+		if err != nil {
+			r.Error = err.Error()
+		}
+		l.send(from, wire{Reply: &r})
 	}
-	l.send(from, wire{Reply: &r})
+	kept, err := l.act(c.Action, time.Duration(c.Timeout))
+	if err != nil {
+		answer(err)
+		return nil
+	}
+	go func() { answer(<-kept) }()
 	return nil
 }
 
@@ -141,7 +153,20 @@ func (b backend) setState(ctx context.Context, member string, c command) error {
 	ctx, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()
 	if member == l.cfg.Member.Name {
-		return l.do(ctx, func() error { return l.act(c.Action, time.Duration(c.Timeout)) })
+		var kept <-chan error
+		err := l.do(ctx, func() (err error) {
+			kept, err = l.act(c.Action, time.Duration(c.Timeout))
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		select {
+		case err := <-kept:
+			return err
+		case <-ctx.Done():
+			return errors.New("is done, but state_dir takes its time: a restart may forget it")
+		}
 	}
 	answer := make(chan error, 1)
 	var forget func()

@@ -119,6 +119,12 @@ func (l *loop) drained(conns []ebpf.Conn) error {
 	default:
 		return nil
 	}
+	kept := l.keeper.keep(converge.Stopped) // else a restart would drain once more
+	go func() {
+		if err := <-kept; err != nil {
+			l.log.Warn("a restart will drain this member again", "error", err)
+		}
+	}()
 	return l.changeState(converge.Stopped)
 }
 

@@ -33,11 +33,7 @@ func loadEpoch(dir string) (uint64, error) {
 
 // saveEpoch replaces the file, never leaving half of one.
 func saveEpoch(dir string, n uint64) error {
-	next := filepath.Join(dir, epochFile+".new")
-	if err := os.WriteFile(next, fmt.Appendln(nil, n), 0o600); err != nil {
-		return fmt.Errorf("save the epoch: %w", err)
-	}
-	if err := os.Rename(next, filepath.Join(dir, epochFile)); err != nil {
+	if err := replaceFile(filepath.Join(dir, epochFile), fmt.Appendln(nil, n), false); err != nil {
 		return fmt.Errorf("save the epoch: %w", err)
 	}
 	return nil

@@ -50,6 +50,7 @@ type loop struct {
 	policy     *portrules.Policy // in force
 	renderings [2]rendering      // in force and next
 	epoch      uint64            // saved in state_dir
+	keeper     *keeper           // nil without member.retain_state
 	wake       *time.Timer       // the machine wants to be stepped then
 	peers      membership.Snapshot
 	known      map[string]membership.Peer // every member ever seen, by name
@@ -90,20 +91,17 @@ type announcements struct {
 	next time.Time
 }
 
-func newLoop(cfg *config.Config, id identity, timing detection, seen uint64, opt Options) *loop {
+func newLoop(cfg *config.Config, id identity, timing detection, first converge.State, seen uint64, opt Options) *loop {
 	modes := make([]portrules.Mode, len(cfg.Cluster.Rules))
 	for i, r := range cfg.Cluster.Rules {
 		modes[i] = r.Mode
 	}
-	var state converge.State
-	switch cfg.Member.InitialState {
-	case "stopped":
-		state = converge.Stopped
-	case "suspended":
-		state = converge.Suspended
-	}
 	self := converge.Info{
-		Name: cfg.Member.Name, Priority: cfg.Member.Priority, Instance: id.instance, State: state, Shares: shares(cfg),
+		Name: cfg.Member.Name, Priority: cfg.Member.Priority, Instance: id.instance, State: first, Shares: shares(cfg),
+	}
+	var keep *keeper
+	if cfg.Member.RetainState {
+		keep = &keeper{dir: cfg.StateDir}
 	}
 	return &loop{
 		log: opt.Log, cfg: cfg, id: id, timing: timing, version: opt.Version, ready: opt.Ready, reload: opt.Reload,
@@ -121,6 +119,7 @@ func newLoop(cfg *config.Config, id identity, timing detection, seen uint64, opt
 		waiting: make(map[uint64]func(error)),
 		foreign: make(map[netip.Addr]conflict),
 		epoch:   seen,
+		keeper:  keep,
 		wake:    time.NewTimer(time.Hour),
 		linkUp:  true,
 	}

@@ -44,6 +44,7 @@ type Member struct {
 	Interface    string
 	Address      netip.Addr // dedicated IP; zero: first IPv4 address of Interface
 	InitialState string     // started, stopped or suspended
+	RetainState  bool       // what an administrator last asked for replaces InitialState
 	SourceMAC    string     // auto, nic or member
 	Rules        map[string]MemberRule
 }

@@ -68,7 +68,7 @@ func decodeRule(s section) portrules.Rule {
 }
 
 func decodeMember(s section, rules []portrules.Rule) Member {
-	s.only("name", "priority", "interface", "address", "initial_state", "source_mac", "rules")
+	s.only("name", "priority", "interface", "address", "initial_state", "retain_state", "source_mac", "rules")
 	m := Member{InitialState: "started", SourceMAC: "auto"}
 	if name, err := os.Hostname(); err == nil {
 		m.Name = name
@@ -78,6 +78,7 @@ func decodeMember(s section, rules []portrules.Rule) Member {
 	take(s, "interface", &m.Interface, anyText)
 	take(s, "address", &m.Address, address)
 	take(s, "initial_state", &m.InitialState, word("started", "stopped", "suspended"))
+	take(s, "retain_state", &m.RetainState, boolean)
 	take(s, "source_mac", &m.SourceMAC, word("auto", "nic", "member"))
 
 	m.Rules = make(map[string]MemberRule)

@@ -73,6 +73,7 @@ func TestErrors(t *testing.T) {
 		{"member-name-empty", "name: a", `name: ""`},
 		{"mode", "unicast", "broadcast"},
 		{"partition", "unicast", "unicast\n  partition: split"},
+		{"retain-state", "name: a", "name: a\n  retain_state: yes"},
 		{"detection", "unicast", "unicast\n  detection: 100ms"},
 		{"vips-missing", `  vips: [192.0.2.10, "2001:db8::10"]` + "\n", ""},
 		{"vips-many", "192.0.2.10,", manyVIPs()},

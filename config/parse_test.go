@@ -111,8 +111,8 @@ func TestReferenceIsComplete(t *testing.T) {
 			}
 		}
 	}
-	if n != 34 {
-		t.Errorf("found %d keys in decode.go, want 34: adapt this test", n)
+	if n != 35 {
+		t.Errorf("found %d keys in decode.go, want 35: adapt this test", n)
 	}
 }
 
@@ -128,6 +128,7 @@ member:
   interface: bond0.12
   address: "2001:db8::1"
   initial_state: suspended
+  retain_state: true
   source_mac: nic
   rules:
     r: {weight: 0, priority: 2}
@@ -154,7 +155,7 @@ cluster:
 		},
 		Member: Member{
 			Name: "7", Priority: 32, Interface: "bond0.12", Address: netip.MustParseAddr("2001:db8::1"),
-			InitialState: "suspended", SourceMAC: "nic", Rules: map[string]MemberRule{"r": {0, 2}},
+			InitialState: "suspended", RetainState: true, SourceMAC: "nic", Rules: map[string]MemberRule{"r": {0, 2}},
 		},
 		Membership: Membership{Port: 1, Join: []netip.Addr{netip.MustParseAddr("2001:db8::2")}, KeyFile: "/k"},
 		Dataplane:  "afpacket",

@@ -1,0 +1,53 @@
+package acceptance
+
+import (
+	"testing"
+
+	"github.com/opennlb/opennlb/control"
+	"github.com/opennlb/opennlb/lab"
+)
+
+// TestStateIsRetained asks a member for each state, by way of another member, and then
+// kills and restarts its agent: with retain_state the state is back, and the stop that
+// every orderly end is does not count.
+func TestStateIsRetained(t *testing.T) {
+	c := start(t, lab.Options{Clients: 60, Edit: func(m *lab.Member) {
+		m.Config["member"].(map[string]any)["retain_state"] = true
+	}})
+	m := c.Members[1]
+	for _, step := range []struct {
+		actions []string
+		state   string
+	}{
+		{[]string{control.Start}, "started"},
+		{[]string{control.Stop}, "stopped"},
+		{[]string{control.Suspend}, "suspended"},
+		{[]string{control.Resume, control.Start}, "started"},
+		{[]string{control.Drain}, "draining"},
+	} {
+		t.Logf("%v", step.actions)
+		if step.state == "draining" { // keeps a connection, or the drain would end
+			for src, name := range c.owners(c.Client.Addrs[:60]) {
+				if name == m.Name {
+					conn, err := c.Client.DialFrom(c.ctx, src, web)
+					c.ok(err)
+					defer conn.Close()
+				}
+			}
+		}
+		for i, action := range step.actions {
+			c.act(c.Members[i%len(c.Members)], control.StateRequest{Action: action, Members: []string{m.Name}})
+		}
+		c.ok(m.Kill()) // right after the answer
+		c.ok(m.Start())
+		c.converged(len(c.Members))
+		if s := c.stateOf(m.Name); s != step.state {
+			t.Errorf("killed when %s: comes back %s", step.state, s)
+		}
+		c.ok(m.Restart())
+		c.converged(len(c.Members))
+		if s := c.stateOf(m.Name); s != step.state {
+			t.Errorf("restarted when %s: comes back %s", step.state, s)
+		}
+	}
+}
