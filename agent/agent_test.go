@@ -57,6 +57,7 @@ func TestDigest(t *testing.T) {
 		"mode":      func(c *config.Cluster) { c.Mode = config.IGMP },
 		"partition": func(c *config.Cluster) { c.Partition = "majority" },
 		"detection": func(c *config.Cluster) { c.Detection = "fast" },
+		"dampening": func(c *config.Cluster) { c.Dampening = true },
 		"vips":      func(c *config.Cluster) { slices.Reverse(c.VIPs) },
 		"rule vip":  func(c *config.Cluster) { c.Rules[0].VIP = c.VIPs[0] },
 		"port":      func(c *config.Cluster) { c.Rules[0].Last = 81 },

@@ -49,7 +49,8 @@ func deriveKey(purpose, cluster string, key []byte) nlbhash.Key {
 
 // digest tells apart configurations under which members would decide differently.
 func digest(c *config.Cluster) string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%v\x00%s\x00%s\x00%+v", c.Name, c.Mode, c.VIPs, c.Partition, c.Detection, c.Rules))
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%v\x00%s\x00%s\x00%t\x00%+v",
+		c.Name, c.Mode, c.VIPs, c.Partition, c.Detection, c.Dampening, c.Rules))
 	return fmt.Sprintf("%x", sum[:16])
 }
 

@@ -99,6 +99,10 @@ func newLoop(cfg *config.Config, id identity, timing detection, first converge.S
 	self := converge.Info{
 		Name: cfg.Member.Name, Priority: cfg.Member.Priority, Instance: id.instance, State: first, Shares: shares(cfg),
 	}
+	var dampening converge.Dampening
+	if cfg.Cluster.Dampening {
+		dampening = converge.DefaultDampening
+	}
 	var keep *keeper
 	if cfg.Member.RetainState {
 		keep = &keeper{dir: cfg.StateDir}
@@ -111,7 +115,7 @@ func newLoop(cfg *config.Config, id identity, timing detection, first converge.S
 		counted:   make(chan census, 1),
 		done:      make(chan struct{}),
 		machine: converge.New(converge.Config{
-			Rules: modes, Digest: id.digest, Timing: timing.converge, Lease: timing.lease,
+			Rules: modes, Digest: id.digest, Timing: timing.converge, Lease: timing.lease, Dampening: dampening,
 			Majority: cfg.Cluster.Partition == "majority", Seen: seen,
 		}, self, time.Now()),
 		known:   make(map[string]membership.Peer),

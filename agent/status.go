@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/opennlb/opennlb/control"
 	"github.com/opennlb/opennlb/converge"
@@ -99,6 +100,7 @@ func ruleStatus(r portrules.Rule, a *converge.Assignment, slot int) control.Rule
 func (l *loop) members() []control.Member {
 	a := l.machine.Committed()
 	out := []control.Member{}
+	held := l.machine.HeldBack()
 	for _, p := range l.known {
 		m := control.Member{Name: p.Name, Priority: p.Priority, Address: p.Address, State: converge.Stopped.String()}
 		m.Alive = slices.Contains(l.peers, p)
@@ -111,6 +113,9 @@ func (l *loop) members() []control.Member {
 			m.State = l.machine.Self().State.String()
 		}
 		m.Connections = l.connectionsOf(m)
+		if m.Alive {
+			m.HeldBack = control.Duration(left(held, m.Priority))
+		}
 		out = append(out, m)
 	}
 	slices.SortFunc(out, func(a, b control.Member) int {
@@ -119,8 +124,26 @@ func (l *loop) members() []control.Member {
 	return out
 }
 
+// left is how long a member is held back, in whole seconds, rounded up.
+func left(held []converge.Hold, priority uint8) time.Duration {
+	for _, h := range held {
+		if h.Priority == priority {
+			return (h.Left + time.Second - 1).Truncate(time.Second)
+		}
+	}
+	return 0
+}
+
 func (l *loop) warnings() []string {
 	out := []string{}
+	held := l.machine.HeldBack()
+	for _, p := range l.peers {
+		i := slices.IndexFunc(held, func(h converge.Hold) bool { return h.Priority == p.Priority })
+		if i >= 0 {
+			out = append(out, fmt.Sprintf("%s: held back for another %s: it left the cluster %d times without a stop: look for the cause in its log",
+				p.Name, left(held, p.Priority), held[i].Departures))
+		}
+	}
 	if l.machine.Rivalled() {
 		out = append(out, "silent: another group of members serves this segment, and membership does not reach it: open TCP and UDP port "+
 			fmt.Sprint(l.cfg.Membership.Port)+" between all members")

@@ -34,6 +34,7 @@ type Cluster struct {
 	VIPs      []netip.Addr
 	Partition string // serve or majority
 	Detection string // how soon silence is death: fast, normal or relaxed
+	Dampening bool   // hold back a member that comes and goes
 	Rules     []portrules.Rule
 }
 

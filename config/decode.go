@@ -29,13 +29,14 @@ func decode(root section) *Config {
 }
 
 func decodeCluster(s section) Cluster {
-	s.only("name", "mode", "vips", "partition", "detection", "rules")
-	c := Cluster{Mode: Unicast, Partition: "serve", Detection: "normal"}
+	s.only("name", "mode", "vips", "partition", "detection", "dampening", "rules")
+	c := Cluster{Mode: Unicast, Partition: "serve", Detection: "normal", Dampening: true}
 	take(s, "name", &c.Name, anyText)
 	take(s, "mode", &c.Mode, word(Unicast, Multicast, IGMP))
 	takeAll(s, "vips", &c.VIPs, address)
 	take(s, "partition", &c.Partition, word("serve", "majority"))
 	take(s, "detection", &c.Detection, word("fast", "normal", "relaxed"))
+	take(s, "dampening", &c.Dampening, boolean)
 	for _, rule := range s.sections("rules") {
 		c.Rules = append(c.Rules, decodeRule(rule))
 	}

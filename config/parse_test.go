@@ -35,6 +35,7 @@ func TestMinimal(t *testing.T) {
 			VIPs:      []netip.Addr{netip.MustParseAddr("192.0.2.10")},
 			Partition: "serve",
 			Detection: "normal",
+			Dampening: true,
 		},
 		Member: Member{
 			Name: "a", Priority: 1, Interface: "eth0",
@@ -63,6 +64,7 @@ func TestReference(t *testing.T) {
 			VIPs:      []netip.Addr{vip, netip.MustParseAddr("2001:db8::10")},
 			Partition: "serve",
 			Detection: "normal",
+			Dampening: true,
 			Rules: []portrules.Rule{
 				{Name: "http", Protocol: portrules.TCP, First: 80, Last: 443, Mode: portrules.Multiple, Affinity: portrules.AffinitySingle},
 				{Name: "dns", VIP: vip, Protocol: portrules.Both, First: 53, Last: 53, Mode: portrules.Multiple, Affinity: portrules.AffinityNone},
@@ -111,8 +113,8 @@ func TestReferenceIsComplete(t *testing.T) {
 			}
 		}
 	}
-	if n != 35 {
-		t.Errorf("found %d keys in decode.go, want 35: adapt this test", n)
+	if n != 36 {
+		t.Errorf("found %d keys in decode.go, want 36: adapt this test", n)
 	}
 }
 
@@ -138,6 +140,7 @@ cluster:
   vips: ["2001:db8::10"]
   partition: majority
   detection: relaxed
+  dampening: false
   rules:
   - {name: r, vip: "2001:db8::10", protocol: udp, ports: 0-65535, mode: disabled, affinity: network, timeout: 1h30m}
 `))

@@ -50,7 +50,8 @@ type Member struct {
 	Address     netip.Addr `json:"address"`
 	State       string     `json:"state"` // started, draining, stopped or suspended
 	Alive       bool       `json:"alive"`
-	Connections int        `json:"connections"` // left while draining
+	Connections int        `json:"connections"`         // left while draining
+	HeldBack    Duration   `json:"held_back,omitempty"` // not let in before this time is over, since it came and went
 }
 
 // Rule is one port rule with those who own its buckets.

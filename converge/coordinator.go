@@ -80,6 +80,7 @@ func (m *Machine) coordinate() {
 	if m.proposal != nil && slices.ContainsFunc(m.proposal.assignment.Members, m.outdated) {
 		m.abandon()
 	}
+	m.tellHolds()
 	if m.proposal == nil {
 		m.propose()
 	}
@@ -127,7 +128,7 @@ func (m *Machine) wanted() []Info {
 		}
 	}
 	slices.SortFunc(members, func(a, b Info) int { return int(a.Priority) - int(b.Priority) })
-	return members
+	return m.dampen(members)
 }
 
 // inView is the latest that was agreed, or is to be agreed, of p: in the view, or in
@@ -291,7 +292,7 @@ func (m *Machine) announce() {
 		return
 	}
 	m.announced = m.now
-	an := &Announce{Epoch: m.committed.Epoch, View: m.committed.mask(), Digest: m.cfg.Digest}
+	an := &Announce{Epoch: m.committed.Epoch, View: m.committed.mask(), Digest: m.cfg.Digest, HeldBack: m.HeldBack()}
 	for _, p := range m.alive {
 		m.send(p, Message{Announce: an})
 	}

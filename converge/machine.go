@@ -35,6 +35,8 @@ type Config struct {
 	Timing Timing
 	Lease  time.Duration // how long the data plane answers without the agent
 
+	Dampening Dampening
+
 	Majority bool   // partition: majority; the smaller part of a view is silent
 	Seen     uint64 // highest epoch number of an earlier life, 0 if unknown
 }
@@ -61,6 +63,9 @@ type Machine struct {
 	loose     time.Time   // since when in no view
 	bound     time.Time   // when it promised
 	stuck     time.Time   // since when a promise or an announced epoch waits
+
+	flaps  map[uint8]flaps // by priority
+	rumour rumour
 
 	rival     rival
 	beacons   int // of the present epoch still to be sent in quick succession
@@ -129,7 +134,7 @@ type Part struct {
 
 // Event is something an operator may want to know.
 type Event struct {
-	Kind  string // join, leave, converged, out, refused
+	Kind  string // join, leave, converged, held back, out, refused
 	Text  string
 	Epoch uint64
 	Took  time.Duration // of a convergence, from this member's promise to its commit; else 0
@@ -148,6 +153,7 @@ func New(cfg Config, self Info, now time.Time) *Machine {
 		since:  make(map[Peer]time.Time),
 		words:  make(map[uint8]word),
 		banned: make(map[Peer]time.Time),
+		flaps:  make(map[uint8]flaps),
 		flags:  make([]portrules.Buckets, len(cfg.Rules)+1),
 		dirty:  true,
 	}

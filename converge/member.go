@@ -112,6 +112,7 @@ func (m *Machine) forget() {
 func (m *Machine) onAnnounce(from Peer, an *Announce) {
 	m.see(an.Epoch.N)
 	m.announcer = from
+	m.hearHolds(an.HeldBack)
 	if w, ok := m.words[from.Priority]; ok && w.from == from {
 		w.View = an.Epoch // whatever it said before it was in one
 		m.words[from.Priority] = w
@@ -182,6 +183,7 @@ func (m *Machine) commit(a *Assignment) {
 	m.beacons, m.spoken = atCommit, m.now
 	m.notBefore = time.Time{}
 	m.trustView(a)
+	m.countDepartures(before)
 	m.reportChange(before)
 	m.event("converged", "epoch %d: %d members", a.Epoch.N, len(a.Members))
 	m.out.Events[len(m.out.Events)-1].Took = m.now.Sub(m.bound)

@@ -51,6 +51,8 @@ type Announce struct {
 	Epoch  Epoch  `json:"epoch"`
 	View   uint32 `json:"view"` // priority p is bit p-1
 	Digest string `json:"digest"`
+
+	HeldBack []Hold `json:"held_back,omitempty"` // alive, and not let in
 }
 
 // Held replaces what the sender still holds under this epoch, one set per table.

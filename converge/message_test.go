@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/opennlb/opennlb/nlbhash"
 )
@@ -18,7 +19,7 @@ func samples() []Message {
 		msg(1, Message{Prepare: a}),
 		msg(2, Message{Prepared: &Prepared{Epoch: a.Epoch, Extra: []Extra{{Slot: 1, Buckets: Bitmap{1}}}}}),
 		msg(2, Message{Reject: &Reject{Epoch: a.Epoch, Seen: 9, Reason: "knows a later epoch", Committed: a}}),
-		msg(1, Message{Announce: &Announce{Epoch: a.Epoch, View: a.mask(), Digest: "d"}}),
+		msg(1, Message{Announce: &Announce{Epoch: a.Epoch, View: a.mask(), Digest: "d", HeldBack: []Hold{{3, time.Second, 4}}}}),
 		msg(3, Message{Held: &Held{Epoch: a.Epoch, Tables: make([]Bitmap, len(a.Tables))}}),
 	}
 }

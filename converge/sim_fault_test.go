@@ -283,6 +283,13 @@ var faults = []fault{
 		},
 	},
 	{
+		name:   "a member is held back for longer than all know",
+		caught: []string{"converge"},
+		config: func(c *Config) {
+			c.Dampening.First, c.Dampening.Max, c.Dampening.Forgive = time.Minute, time.Minute, time.Hour
+		},
+	},
+	{
 		name:   "members keep changing their minds",
 		caught: []string{"quiet", "converge"},
 		after: func(s *sim, n *node, _ *Output) {

@@ -16,6 +16,12 @@ const (
 	simSlots  = 4
 )
 
+// simDampening holds members back in half of the schedules, sooner and for less time
+// than the agent's, so that it happens and schedules stay short.
+var simDampening = Dampening{
+	Departures: 1, Window: 10 * time.Second, First: 500 * time.Millisecond, Max: 2 * time.Second, Forgive: 5 * time.Second,
+}
+
 var simRules = []portrules.Mode{portrules.Multiple, portrules.Single, portrules.Multiple}
 
 // set is a set of buckets for each slot.
@@ -93,7 +99,7 @@ func (s *sim) boot(n *node) {
 	for range simRules {
 		info.Shares = append(info.Shares, Share{Weight: 50, Priority: n.id})
 	}
-	cfg := Config{Rules: simRules, Digest: "d", Timing: DefaultTiming, Lease: simLease, Majority: s.majority}
+	cfg := Config{Rules: simRules, Digest: "d", Timing: DefaultTiming, Lease: simLease, Majority: s.majority, Dampening: s.dampening}
 	if s.fault != nil && s.fault.config != nil {
 		s.fault.config(&cfg)
 	}

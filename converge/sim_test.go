@@ -38,9 +38,9 @@ type sim struct {
 	nodes []*node
 	loss  float64 // of datagrams; a fifth of it for messages over TCP
 
-	majority  bool // partition: majority
-	strangers bool // some agents were not of one view when the segment was split
-	rebooted  bool // an agent started during the split: it knows of no view that it is a part of
+	majority  bool      // partition: majority
+	strangers bool      // some agents were not of one view when the segment was split
+	dampening Dampening // the same on all members
 
 	split    split
 	trouble  time.Duration // when anything last went wrong
@@ -63,6 +63,9 @@ func simulate(seed uint64, f *fault, log func(string, ...any)) (s *sim, bad *vio
 		}
 	}()
 	s = &sim{rng: rand.New(rand.NewPCG(seed, 1)), fault: f, log: log, agreed: make(map[Epoch]*Assignment)}
+	if seed%2 == 0 {
+		s.dampening = simDampening
+	}
 	count := 2 + s.rng.IntN(5)
 	if s.rng.IntN(100) == 0 {
 		count = 2 + s.rng.IntN(nlbhash.MaxPriority-1)

@@ -6,7 +6,7 @@ import (
 )
 
 // simCalm bounds the time from the last trouble to convergence, with datagrams
-// still being lost.
+// still being lost, and nobody being held back.
 const simCalm = 6 * time.Second
 
 // disturb does something to one member, or to the segment.
@@ -134,7 +134,7 @@ func (s *sim) calm() {
 	}
 	s.trouble = s.now
 	for !s.converged() {
-		if s.now > s.trouble+simCalm {
+		if s.now > s.trouble+simCalm+s.dampening.Max {
 			s.fail("converge", "not all have converged, %s after the last trouble", s.now-s.trouble)
 		}
 		s.runUntil(s.now + simTick)

@@ -32,7 +32,7 @@ func (m *Machine) Holding() int {
 }
 
 // Converged reports whether the view in force is just who is alive and what they
-// want. Members whose cluster section differs do not count.
+// want. Members whose cluster section differs, and those held back, do not count.
 func (m *Machine) Converged() bool {
 	if !m.recorded() || m.prepared != nil || m.proposal != nil {
 		return false
@@ -42,7 +42,7 @@ func (m *Machine) Converged() bool {
 		if spoke && w.from == p && w.Digest != m.cfg.Digest {
 			continue
 		}
-		if !m.committed.has(p) {
+		if !m.committed.has(p) && !m.isHeldBack(p.Priority) {
 			return false
 		}
 	}

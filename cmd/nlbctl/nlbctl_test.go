@@ -73,6 +73,7 @@ func newFake() *fake {
 			Members: []control.Member{
 				{Name: "node1", Priority: 1, Address: netip.MustParseAddr("192.0.2.1"), State: "started", Alive: true},
 				{Name: "node2", Priority: 2, Address: netip.MustParseAddr("192.0.2.2"), State: "draining", Alive: true, Connections: 12},
+				{Name: "node3", Priority: 3, Address: netip.MustParseAddr("192.0.2.3"), State: "stopped", Alive: true, HeldBack: control.Duration(12 * time.Second)},
 				{Name: "node-thirty", Priority: 30, Address: netip.MustParseAddr("2001:db8::30"), State: "started"},
 			},
 			Rules: []control.Rule{
@@ -449,7 +450,7 @@ func TestCompletion(t *testing.T) {
 		nlbctl(t, env{}, "completion", shell).expect(t, done, "nlbctl", "")
 	}
 	o := nlbctl(t, env{}, "__complete", "--socket", serve(t, newFake()), "stop", "node1", "node")
-	o.expect(t, done, "node2\nnode-thirty\n", "")
+	o.expect(t, done, "node2\nnode3\nnode-thirty\n", "")
 	if strings.Contains(o.stdout, "node1") {
 		t.Errorf("a member is offered twice: %s", o.stdout)
 	}

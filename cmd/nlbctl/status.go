@@ -106,6 +106,9 @@ func (c *cli) memberTable(w io.Writer, s control.Status) {
 		if m.State == "draining" && m.Alive {
 			notes = append(notes, connections(m.Connections)+" left")
 		}
+		if m.HeldBack > 0 {
+			notes = append(notes, "held back for "+time.Duration(m.HeldBack).String())
+		}
 		if m.Name == s.Self {
 			notes = append(notes, "this member")
 		}
@@ -120,6 +123,8 @@ func (c *cli) memberState(m control.Member) cell {
 	switch {
 	case !m.Alive:
 		return c.paint(red, "not reachable")
+	case m.HeldBack > 0:
+		return c.paint(yellow, m.State)
 	case m.State == "started":
 		return c.paint(green, m.State)
 	case m.State == "draining":

@@ -25,7 +25,7 @@ func TestCrash(t *testing.T) {
 	}
 	for name, how := range deaths {
 		t.Run(name, func(t *testing.T) {
-			c := start(t, lab.Options{Clients: 300})
+			c := start(t, lab.Options{Clients: 300, Edit: undampened})
 			var silences []time.Duration
 			for i := range trials(3, 20) {
 				victim := c.Members[i%len(c.Members)]

@@ -33,7 +33,8 @@ func TestDetection(t *testing.T) {
 	} {
 		t.Run(c.preset, func(t *testing.T) {
 			watch, wantMedian, wantWorst := c.watch, c.median, c.worst
-			c := start(t, lab.Options{Clients: 300, Edit: detecting(c.preset)})
+			preset := detecting(c.preset)
+			c := start(t, lab.Options{Clients: 300, Edit: func(m *lab.Member) { preset(m); undampened(m) }})
 			var silences []time.Duration
 			for i := range trials(3, 12) {
 				victim := c.Members[i%len(c.Members)]

@@ -14,7 +14,7 @@ import (
 // them: the segment must be the fence. Never two answers (checkAlways counts), one
 // group serving within 2 s, no flip-flop, and one cluster again when it is over.
 func TestMembershipBlocked(t *testing.T) {
-	c := start(t, lab.Options{Members: 4, Clients: 300})
+	c := start(t, lab.Options{Members: 4, Clients: 300, Edit: undampened})
 	rng := rand.New(rand.NewPCG(7, 7))
 	for round := range trials(4, 50) {
 		blocked := c.block(round%4, rng)

@@ -11,7 +11,7 @@ import (
 // answers by itself, before the others take over, and stay silent after the thaw
 // until the members agreed anew.
 func TestFrozenMemberIsSilent(t *testing.T) {
-	c := start(t, lab.Options{Clients: 300})
+	c := start(t, lab.Options{Clients: 300, Edit: undampened})
 	for i := range trials(2, 10) {
 		frozen := c.Members[i%len(c.Members)]
 		by := lanes(c.owners(c.Client.Addrs[:90]))
@@ -67,7 +67,7 @@ func TestFrozenMemberIsSilent(t *testing.T) {
 // TestShortFreezes pauses the agent for less than and around the lease, again and
 // again: checkAlways counts the answers.
 func TestShortFreezes(t *testing.T) {
-	c := start(t, lab.Options{Clients: 300})
+	c := start(t, lab.Options{Clients: 300, Edit: undampened})
 	by := lanes(c.owners(c.Client.Addrs[:90]))
 	probe := c.Client.StartProbe(lab.ProbeOptions{Target: web, Lanes: by, Every: 5 * time.Millisecond})
 	epoch := c.status().Epoch

@@ -1,0 +1,112 @@
+package acceptance
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/opennlb/opennlb/control"
+	"github.com/opennlb/opennlb/lab"
+)
+
+// undampened is for series of deaths that are not about coming and going.
+func undampened(m *lab.Member) { m.Config["cluster"].(map[string]any)["dampening"] = false }
+
+// TestFlappingMemberIsHeldBack kills an agent and starts it at once, four times. From
+// the third on it is let in only after 2 s and 4 s, all can tell why, and the clients of
+// the others lose nothing.
+func TestFlappingMemberIsHeldBack(t *testing.T) {
+	c := start(t, lab.Options{Clients: 300})
+	fickle := c.Members[2]
+	for i, hold := range []time.Duration{0, 0, 2 * time.Second, 4 * time.Second} {
+		c.crash(fickle, fickle.Kill) // checks the clients of the others
+		c.converged(2)
+		c.ok(fickle.Start())
+		if hold > 0 {
+			c.heldBack(fickle, hold)
+		}
+		c.converged(len(c.Members))
+		took := c.heldFor(fickle)
+		t.Logf("crash %d: let in %s after its agent was there again", i+1, took)
+		if took < hold || took > hold+4*time.Second {
+			t.Errorf("crash %d: let in after %s, want %s", i+1, took, hold)
+		}
+	}
+	c.waitEvent(c.Members[0], "held back")
+	told := 0
+	events, err := c.Members[0].Control().Events(c.ctx, 0, 0)
+	c.ok(err)
+	for _, e := range events {
+		if e.Kind == "held back" {
+			told++
+			t.Log(e.Message)
+		}
+	}
+	if told != 2 {
+		t.Errorf("%d events, want one for each of 2 holds", told)
+	}
+	if s := c.status(); slices.ContainsFunc(s.Warnings, func(w string) bool { return strings.Contains(w, "held back") }) {
+		t.Errorf("it is in, and still: %q", s.Warnings)
+	}
+	c.owners(c.Client.Addrs[:90])
+}
+
+// heldBack waits until all say that m is held back, m included, and that nobody needs
+// it meanwhile.
+func (c *cluster) heldBack(m *lab.Member, hold time.Duration) {
+	c.t.Helper()
+	deadline := time.Now().Add(hold + 5*time.Second)
+	for _, asked := range c.Members {
+		for {
+			s, err := asked.Status(c.ctx)
+			i := slices.IndexFunc(s.Members, func(x control.Member) bool { return x.Name == m.Name })
+			if err == nil && i >= 0 && s.Members[i].HeldBack > 0 {
+				if left := time.Duration(s.Members[i].HeldBack); left > hold {
+					c.t.Errorf("%s: held back for another %s, want %s at most", asked.Name, left, hold)
+				}
+				if !slices.ContainsFunc(s.Warnings, func(w string) bool {
+					return strings.Contains(w, m.Name+": held back") && strings.Contains(w, "times without a stop")
+				}) {
+					c.t.Errorf("%s warns only of %q", asked.Name, s.Warnings)
+				}
+				if asked != m && !s.Converged {
+					c.t.Errorf("%s waits for the one held back", asked.Name)
+				}
+				break
+			}
+			if time.Now().After(deadline) {
+				c.t.Fatalf("%s never tells that %s is held back: %+v, %v", asked.Name, m.Name, s.Members, err)
+			}
+			c.sleep(20 * time.Millisecond)
+		}
+	}
+	probe := c.Client.StartProbe(lab.ProbeOptions{Target: web, Lanes: lanes(c.owners(c.Client.Addrs[:90]))})
+	c.sleep(500 * time.Millisecond)
+	for name, r := range probe.Stop() {
+		if name == m.Name || r.Failed() > 0 {
+			c.t.Errorf("while %s is held back: %d of %d attempts of the clients of %s failed", m.Name, r.Failed(), len(r.Attempts), name)
+		}
+	}
+}
+
+// heldFor is the time from the last start of m's agent to its first view, by its log.
+func (c *cluster) heldFor(m *lab.Member) time.Duration {
+	c.t.Helper()
+	var up, in time.Time
+	for line := range strings.Lines(m.Log(200)) {
+		stamp, _, _ := strings.Cut(strings.TrimPrefix(line, "time="), " ")
+		at, err := time.Parse(time.RFC3339Nano, stamp)
+		switch {
+		case err != nil:
+		case strings.Contains(line, "member is up"):
+			up, in = at, time.Time{}
+		case in.IsZero() && strings.Contains(line, "event=join"):
+			in = at
+		}
+	}
+	if up.IsZero() || in.IsZero() {
+		c.t.Fatalf("%s was never let in:\n%s", m.Name, m.Log(20))
+	}
+	return in.Sub(up)
+}
