@@ -17,12 +17,13 @@ type Dampening struct {
 	Forgive    time.Duration // after this long without a departure all is forgotten
 }
 
-// DefaultDampening lets pass what happens once or twice: a crash, a reboot.
+// DefaultDampening lets pass crashes, reboots and an administrator who tries out what
+// happens; it is for the agent or cable that does nothing else.
 var DefaultDampening = Dampening{
-	Departures: 3,
+	Departures: 6,
 	Window:     time.Minute,
-	First:      2 * time.Second,
-	Max:        time.Minute,
+	First:      time.Second,
+	Max:        15 * time.Second,
 	Forgive:    5 * time.Minute,
 }
 

@@ -17,18 +17,17 @@ func TestDepart(t *testing.T) {
 		holds []time.Duration // after each
 	}{
 		{"a crash", []time.Duration{0}, []time.Duration{0}},
-		{"a crash and a reboot", []time.Duration{0, 40 * s}, []time.Duration{0, 0}},
-		{"three, but slowly", []time.Duration{0, 40 * s, 80 * s, 120 * s}, []time.Duration{0, 0, 0, 0}},
-		{"three in a minute", []time.Duration{0, 20 * s, 60 * s}, []time.Duration{0, 0, 2 * s}},
+		{"six, but slowly", []time.Duration{0, 13 * s, 26 * s, 39 * s, 52 * s, 65 * s}, make([]time.Duration, 6)},
+		{"six in a minute", []time.Duration{0, 12 * s, 24 * s, 36 * s, 48 * s, 60 * s}, []time.Duration{5: s}},
 		{
 			"on and on",
-			[]time.Duration{0, 5 * s, 10 * s, 20 * s, 40 * s, 80 * s, 150 * s, 250 * s, 400 * s, 650 * s},
-			[]time.Duration{0, 0, 2 * s, 4 * s, 8 * s, 16 * s, 32 * s, 60 * s, 60 * s, 60 * s},
+			[]time.Duration{0, 5 * s, 10 * s, 20 * s, 25 * s, 30 * s, 80 * s, 150 * s, 250 * s, 400 * s, 650 * s},
+			[]time.Duration{5: s, 2 * s, 4 * s, 8 * s, 15 * s, 15 * s},
 		},
 		{
 			"forgiven after five minutes",
-			[]time.Duration{0, 5 * s, 10 * s, 4 * min, 9*min + s, 9*min + 5*s, 9*min + 9*s},
-			[]time.Duration{0, 0, 2 * s, 4 * s, 0, 0, 2 * s},
+			[]time.Duration{0, 1 * s, 2 * s, 3 * s, 4 * s, 5 * s, 4 * min, 9*min + s, 9*min + 5*s, 9*min + 9*s},
+			[]time.Duration{5: s, 2 * s, 0, 0, 0},
 		},
 	} {
 		d, f := DefaultDampening, flaps{}
@@ -47,13 +46,13 @@ func TestDepart(t *testing.T) {
 		}
 	}
 	f := flaps{}
-	for i := range 5 {
+	for i := range 6 {
 		f = DefaultDampening.depart(f, "n1", t0.Add(time.Duration(i)*s))
 	}
 	if f = DefaultDampening.depart(f, "n2", t0.Add(6*s)); f.level != 0 || f.count != 1 {
 		t.Error("another member with that priority inherits the past")
 	}
-	if l := DefaultDampening.length(1 << 20); l != min {
+	if l := DefaultDampening.length(1 << 20); l != 15*s {
 		t.Errorf("hold of a high level: %s", l)
 	}
 }
@@ -66,7 +65,7 @@ func dampened(change func(members []Info)) *Machine {
 	}
 	m := inView(1, agreement(5, 1, nil, members))
 	m.cfg.Dampening = DefaultDampening
-	for range 3 {
+	for range 7 {
 		m.flaps[3] = m.cfg.Dampening.depart(m.flaps[3], "n3", t0)
 	}
 	return m
@@ -90,7 +89,7 @@ func TestHeldBack(t *testing.T) {
 		if answer(out, prepare) != nil {
 			t.Fatalf("let in after %s", now.Sub(back))
 		}
-		if an := answer(out, func(m Message) *Announce { return m.Announce }); an != nil && (len(an.HeldBack) != 1 || an.HeldBack[0].Departures != 3) {
+		if an := answer(out, func(m Message) *Announce { return m.Announce }); an != nil && (len(an.HeldBack) != 1 || an.HeldBack[0].Departures != 7) {
 			t.Fatalf("announces %+v", an.HeldBack)
 		}
 		if h := m.HeldBack(); len(h) != 1 || h[0].Priority != 3 || h[0].Left != back.Add(2*time.Second).Sub(now) {
@@ -141,7 +140,7 @@ func TestQuickRestartCounts(t *testing.T) {
 	m.cfg.Dampening = DefaultDampening
 	again := info(3)
 	again.Instance++
-	for i, held := range []bool{false, false, true} {
+	for i, held := range []bool{5: true} {
 		m.flaps[3] = flaps{}
 		for range i {
 			m.flaps[3] = m.cfg.Dampening.depart(m.flaps[3], "n3", t0)
@@ -231,9 +230,9 @@ func TestFlapping(t *testing.T) {
 		s.runUntil(s.now + time.Second)
 		return waited
 	}
-	for i, least := range []time.Duration{0, 0, 2, 4, 8, 16, 32, 60, 60} {
+	for i, least := range []time.Duration{5: 1, 6: 2, 7: 4, 8: 8, 9: 15, 10: 15} {
 		least *= time.Second
-		if i == 5 { // the next coordinator has counted, too
+		if i == 7 { // the next coordinator has counted, too
 			s.crash(first)
 			s.runUntil(s.now + time.Second)
 		}
