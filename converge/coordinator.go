@@ -9,12 +9,16 @@ import (
 // they do not count what it holds; its word on its state may be on the way.
 const extraPause = 20 * time.Millisecond
 
-// proposal is an epoch that waits for promises.
+// proposal is an epoch on its way: all must promise, then those who lose something
+// release it, then those left out are fenced.
 type proposal struct {
 	assignment *Assignment
-	waiting    []Peer
+	waiting    []Peer // have not promised
+	giving     []Peer // have promised, and must release
 	began      time.Time
 	sent       time.Time
+	asked      time.Time // to release, first
+	askedAgain time.Time
 	fenced     time.Time // when its beacon has silenced those left out
 }
 
@@ -209,29 +213,61 @@ func (m *Machine) keepExtra(priority uint8, e Extra) {
 	}
 }
 
-// pursue asks those that have not promised, gives up on the silent, and commits.
+// pursue asks for what is missing, gives up on the silent, and commits. Buckets have no
+// owner only from their release on: a member that does not promise costs nothing.
 func (m *Machine) pursue() {
 	p := m.proposal
 	switch {
-	case len(p.waiting) == 0 && p.fenced.IsZero() && m.mustFence(p.assignment):
+	case len(p.waiting) > 0:
+		m.askToPromise(p)
+	case len(p.giving) > 0:
+		m.askToRelease(p)
+	case p.fenced.IsZero() && m.mustFence(p.assignment):
 		p.fenced = m.now.Add(m.cfg.Timing.Fence)
 		m.fence(p)
-	case len(p.waiting) == 0 && m.now.Before(p.fenced):
+	case m.now.Before(p.fenced):
 		m.fence(p)
-	case len(p.waiting) == 0:
+	default:
 		m.finish()
+	}
+}
+
+func (m *Machine) askToPromise(p *proposal) {
+	switch {
 	case m.now.Sub(p.began) >= m.cfg.Timing.GiveUp:
-		for _, w := range p.waiting {
-			m.banned[w] = m.now
-			m.event("refused", "%s does not answer although it is alive: left out until it speaks", w.Name)
-		}
-		m.abandon()
+		m.ban(p.waiting)
 	case m.now.Sub(p.sent) >= m.cfg.Timing.Retry:
 		p.sent = m.now
 		for _, w := range p.waiting {
 			m.send(w, Message{Prepare: p.assignment})
 		}
 	}
+}
+
+// askToRelease repeats itself soon, for buckets wait for it.
+func (m *Machine) askToRelease(p *proposal) {
+	if p.asked.IsZero() {
+		p.asked = m.now
+	}
+	switch {
+	case m.now.Sub(p.asked) >= m.cfg.Timing.GiveUp:
+		m.ban(p.giving)
+	case m.now.Sub(p.askedAgain) >= m.cfg.Timing.Retry/4:
+		p.askedAgain = m.now
+		m.wake(m.now.Add(m.cfg.Timing.Retry / 4))
+		for _, g := range p.giving {
+			m.send(g, Message{Release: &Release{Epoch: p.assignment.Epoch}})
+		}
+	}
+}
+
+// ban leaves out who is alive and does not answer, until it speaks.
+func (m *Machine) ban(mute []Peer) {
+	for _, p := range mute {
+		m.banned[p] = m.now
+		m.event("refused", "%s does not answer although it is alive: left out until it speaks", p.Name)
+	}
+	m.abandon()
 }
 
 func (m *Machine) finish() {
@@ -255,6 +291,15 @@ func (m *Machine) onPrepared(from Peer, msg *Prepared) {
 		return
 	}
 	p.waiting = slices.DeleteFunc(p.waiting, func(w Peer) bool { return w == from })
+	if msg.Gives && !slices.Contains(p.giving, from) {
+		p.giving = append(p.giving, from)
+	}
+}
+
+func (m *Machine) onReleased(from Peer, msg *Release) {
+	if p := m.proposal; p != nil && p.assignment.Epoch == msg.Epoch {
+		p.giving = slices.DeleteFunc(p.giving, func(g Peer) bool { return g == from })
+	}
 }
 
 func (m *Machine) onReject(from Peer, r *Reject) {

@@ -29,6 +29,23 @@ func (m *Machine) uncounted(a *Assignment) []Extra {
 	return extras
 }
 
+// gives reports whether this member takes new flows in what a gives to others or, if it
+// does not keep its connections, serves any there.
+func (m *Machine) gives(a *Assignment) bool {
+	ends := portrules.Own
+	if !m.self.State.holds() {
+		ends |= portrules.Residual
+	}
+	for slot := range m.flags {
+		for b, owner := range a.Slot(slot).Owner {
+			if owner != m.self.Priority && m.flags[slot][b]&ends != 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // release takes no new flows any more in what a gives to others, and keeps the
 // connections there.
 func (m *Machine) release(a *Assignment) {

@@ -98,7 +98,9 @@ func TestStoppedMemberHoldsNothing(t *testing.T) {
 	m.SetState(t0, Stopped)
 	stopped := infos(1, 2)
 	stopped[1].State, stopped[1].Version = Stopped, 2
-	out := m.Receive(t0, msg(1, Message{Prepare: agreement(6, 1, a, stopped)}))
+	b := agreement(6, 1, a, stopped)
+	m.Receive(t0, msg(1, Message{Prepare: b}))
+	out := m.Receive(t0, msg(1, Message{Release: &Release{Epoch: b.Epoch}}))
 	if m.Holding() != 0 || *out.Install.table(0) != (portrules.Buckets{}) {
 		t.Error("a member that stops still answers")
 	}

@@ -81,6 +81,7 @@ func answer[T any](out Output, pick func(Message) *T) *T {
 }
 
 func prepared(m Message) *Prepared  { return m.Prepared }
+func released(m Message) *Release   { return m.Released }
 func reject(m Message) *Reject      { return m.Reject }
 func prepare(m Message) *Assignment { return m.Prepare }
 func infoMsg(m Message) *InfoMsg    { return m.Info }
@@ -143,8 +144,12 @@ func TestTakeover(t *testing.T) {
 	loser, gainer := inView(2, before.clone()), member(3, 1, 2)
 
 	out := loser.Receive(t0, msg(1, Message{Prepare: after.clone()}))
-	if out.Install == nil {
-		t.Fatal("promised without installing")
+	if out.Install == nil || *out.Install.table(0) != loser.flagsOf(before)[0] || !answer(out, prepared).Gives {
+		t.Fatal("promised without laying ready what comes, or released before it was asked to")
+	}
+	out = loser.Receive(t0, msg(1, Message{Release: &Release{Epoch: after.Epoch}}))
+	if answer(out, released) == nil {
+		t.Fatal("no word of the release")
 	}
 	for b, f := range out.Install.Now.Tables[out.Install.Now.SlotTable[0]] {
 		want := portrules.Flags(0)
@@ -155,7 +160,7 @@ func TestTakeover(t *testing.T) {
 			want = portrules.Residual
 		}
 		if f != want {
-			t.Fatalf("promised: bucket %d has flags %v, want %v", b, f, want)
+			t.Fatalf("released: bucket %d has flags %v, want %v", b, f, want)
 		}
 	}
 	out = gainer.Receive(t0, msg(1, Message{Prepare: after.clone()}))

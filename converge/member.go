@@ -19,6 +19,10 @@ func (m *Machine) Receive(now time.Time, msg Message) Output {
 		m.onPrepare(from, msg.Prepare)
 	case msg.Prepared != nil:
 		m.onPrepared(from, msg.Prepared)
+	case msg.Release != nil:
+		m.onRelease(from, msg.Release)
+	case msg.Released != nil:
+		m.onReleased(from, msg.Released)
 	case msg.Reject != nil:
 		m.onReject(from, msg.Reject)
 	case msg.Announce != nil:
@@ -74,7 +78,7 @@ func (m *Machine) onPrepare(from Peer, a *Assignment) {
 	case m.committed != nil && m.committed.Epoch == a.Epoch:
 		m.send(from, Message{Prepared: &Prepared{Epoch: a.Epoch}}) // the first answer was lost
 	case m.prepared != nil && m.prepared.Epoch == a.Epoch:
-		m.send(from, Message{Prepared: &Prepared{Epoch: a.Epoch, Extra: m.uncounted(m.prepared)}})
+		m.answerPrepare(from)
 	case !a.Epoch.above(m.promised):
 		m.reject(from, a, "promised a later epoch")
 	case m.committed != nil && m.committed.Epoch.above(a.Base):
@@ -83,10 +87,29 @@ func (m *Machine) onPrepare(from Peer, a *Assignment) {
 		m.abandon()
 		m.giveWay(3 * m.cfg.Timing.Retry) // or two coordinators would outdo each other for ever
 		m.promise(a)
-		extra := m.uncounted(a)
-		m.release(a)
-		m.send(from, Message{Prepared: &Prepared{Epoch: a.Epoch, Extra: extra}})
+		m.answerPrepare(from)
 	}
+}
+
+func (m *Machine) answerPrepare(to Peer) {
+	a := m.prepared
+	m.send(to, Message{Prepared: &Prepared{Epoch: a.Epoch, Gives: m.gives(a), Extra: m.uncounted(a)}})
+}
+
+func (m *Machine) onRelease(from Peer, msg *Release) {
+	switch {
+	case m.prepared != nil && m.prepared.Epoch == msg.Epoch:
+		if m.uncounted(m.prepared) != nil { // its state changed: it keeps its connections after all
+			m.answerPrepare(from)
+			return
+		}
+		if m.gives(m.prepared) {
+			m.release(m.prepared)
+		}
+	case m.committed == nil || m.committed.Epoch != msg.Epoch:
+		return // of another time
+	}
+	m.send(from, Message{Released: msg})
 }
 
 func (m *Machine) reject(to Peer, a *Assignment, reason string) {

@@ -12,6 +12,8 @@ type Message struct {
 	Info     *InfoMsg    `json:"info,omitempty"`
 	Prepare  *Assignment `json:"prepare,omitempty"` // asks for the promise to follow no epoch below this one
 	Prepared *Prepared   `json:"prepared,omitempty"`
+	Release  *Release    `json:"release,omitempty"`
+	Released *Release    `json:"released,omitempty"` // done
 	Reject   *Reject     `json:"reject,omitempty"`
 	Announce *Announce   `json:"announce,omitempty"`
 	Held     *Held       `json:"held,omitempty"`
@@ -29,7 +31,13 @@ type InfoMsg struct {
 // assignment does not know of.
 type Prepared struct {
 	Epoch Epoch   `json:"epoch"`
+	Gives bool    `json:"gives,omitempty"` // takes new flows in what it loses, until it is asked to release that
 	Extra []Extra `json:"extra,omitempty"`
+}
+
+// Release asks a member that has promised to take no new flows in what it loses.
+type Release struct {
+	Epoch Epoch `json:"epoch"`
 }
 
 // Extra is a set of buckets of one slot.

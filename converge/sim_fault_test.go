@@ -46,6 +46,15 @@ var faults = []fault{
 		},
 	},
 	{
+		name:   "coordinator commits without waiting for Released",
+		caught: []string{"one", "connection"},
+		after: func(_ *sim, n *node, _ *Output) {
+			if p := n.m.proposal; p != nil {
+				p.giving = nil
+			}
+		},
+	},
+	{
 		name:   "coordinator gives up on who does not answer at once",
 		caught: []string{"one", "left out", "converge"},
 		config: func(c *Config) { c.Timing.GiveUp = 20 * time.Millisecond },
@@ -99,8 +108,7 @@ var faults = []fault{
 		caught: []string{"one"},
 		before: func(_ *sim, n *node) { n.memo = memory{n.m.prepared, slices.Clone(n.m.flags)} },
 		after: func(_ *sim, n *node, out *Output) {
-			old := n.memo.(memory)
-			if p := n.m.prepared; p != nil && p != old.prepared {
+			if old := n.memo.(memory); n.m.prepared != nil && n.m.prepared == old.prepared {
 				copy(n.m.flags, old.flags)
 				n.m.part = nil
 				out.Install = n.m.install()
@@ -108,19 +116,19 @@ var faults = []fault{
 		},
 	},
 	{
-		name:   "member answers Prepared and does not install",
+		name:   "member answers Released and does not install",
 		caught: []string{"one"},
 		after: func(_ *sim, _ *node, out *Output) {
-			if promises(out) {
+			if releases(out) {
 				out.Install = nil
 			}
 		},
 	},
 	{
-		name:   "member answers Prepared before it installs",
+		name:   "member answers Released before it installs",
 		caught: []string{"one"},
 		after: func(s *sim, n *node, out *Output) {
-			if in := out.Install; in != nil && promises(out) {
+			if in := out.Install; in != nil && releases(out) {
 				out.Install = nil
 				s.after(50*time.Millisecond, func() { s.install(n, in) })
 			}
@@ -322,9 +330,9 @@ func redeal(n *node, out *Output, change func(*Table)) {
 	out.Install = n.m.install()
 }
 
-// promises reports whether a step sends a promise.
-func promises(out *Output) bool {
-	return slices.ContainsFunc(out.Send, func(e Envelope) bool { return e.Message.Prepared != nil })
+// releases reports whether a step tells of a release.
+func releases(out *Output) bool {
+	return slices.ContainsFunc(out.Send, func(e Envelope) bool { return e.Message.Released != nil })
 }
 
 // reflag replaces some flags in what is to be installed.

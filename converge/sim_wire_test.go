@@ -146,6 +146,10 @@ func brief(m Message) string {
 		return fmt.Sprintf("Prepare %v of %d members from %v", m.Prepare.Epoch, len(m.Prepare.Members), m.Prepare.Base)
 	case m.Prepared != nil:
 		return fmt.Sprintf("Prepared %v, %d extra", m.Prepared.Epoch, len(m.Prepared.Extra))
+	case m.Release != nil:
+		return fmt.Sprintf("Release %v", m.Release.Epoch)
+	case m.Released != nil:
+		return fmt.Sprintf("Released %v", m.Released.Epoch)
 	case m.Reject != nil:
 		return fmt.Sprintf("Reject %v: %s", m.Reject.Epoch, m.Reject.Reason)
 	}
