@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/opennlb/opennlb/portrules"
 	"github.com/opennlb/opennlb/portrules/frames"
 )
 
@@ -92,4 +93,42 @@ func TestEstablished(t *testing.T) {
 		check()
 	}
 	dial(dual, at(frames.Client, 1006), at(frames.VIP4, 80)) // the listener lives
+}
+
+// A connection counts until it is over: what is left of it in TIME_WAIT would meet the
+// segments of the client's next one, which is the new owner's.
+func TestTimeWaitIsNoConnection(t *testing.T) {
+	enterNamespace(t)
+	ownEverything(t)
+	e := openEngine(t, "auto", options{})
+	p := frames.Policy(nil)
+	for i := range p.Tables {
+		for b := range p.Tables[i] {
+			p.Tables[i][b] = portrules.Residual
+		}
+	}
+	serve(t, e, p)
+	listener, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(vipPort(22)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	client, err := net.DialTCP("tcp", net.TCPAddrFromAddrPort(testClient), net.TCPAddrFromAddrPort(vipPort(22)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := listener.AcceptTCP()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ack := frames.TCPFrame(testClient, vipPort(22), frames.ACK)
+	if err := e.runTC(ack, portrules.Accept); err != nil {
+		t.Errorf("established: %v", err)
+	}
+	server.Close() // first, so it goes to TIME_WAIT
+	client.Read(make([]byte, 1))
+	client.Close()
+	if err := e.runTC(ack, portrules.Drop); err != nil {
+		t.Errorf("over: %v", err)
+	}
 }

@@ -9,17 +9,18 @@
 #include "nat.h"
 
 /* has_socket asks the member's own socket table for a connection with exactly
- * these ends. A listener is none. */
+ * these ends. A listener is none, nor is one in TIME_WAIT: its client may have come
+ * back with the same port, to the new owner. */
 static __always_inline bool has_socket(const struct frame *f, struct bpf_sock_tuple *tuple, __u32 size)
 {
 	struct bpf_sock *sk = bpf_skc_lookup_tcp(f->ctx, tuple, size, BPF_F_CURRENT_NETNS, 0);
-	bool listener;
+	bool none;
 
 	if (!sk)
 		return false;
-	listener = sk->state == BPF_TCP_LISTEN;
+	none = sk->state == BPF_TCP_LISTEN || sk->state == BPF_TCP_TIME_WAIT;
 	bpf_sk_release(sk);
-	return !listener;
+	return !none;
 }
 
 /* serves says whether this member has the connection of a TCP segment: a socket, or
