@@ -142,15 +142,11 @@ func (m *Membership) listen() error {
 	logger := log.New(&logBridge{log: m.log, every: m.every, count: &m.count}, "", 0)
 	transport, port := m.opts.Transport, m.opts.Port
 	if transport == nil {
-		t, err := memberlist.NewNetTransport(&memberlist.NetTransportConfig{
-			BindAddrs: []string{m.opts.Self.Address.String()},
-			BindPort:  int(port),
-			Logger:    logger,
-		})
+		s, err := openSocket(netip.AddrPortFrom(m.opts.Self.Address, port), logger)
 		if err != nil {
 			return fmt.Errorf("listen for members (is another nlbd running here? see membership.port): %w", err)
 		}
-		transport, port = t, uint16(t.GetAutoBindPort())
+		transport, port = s, s.port()
 	}
 	guard := newGuard(transport, m.opts.Healthy, m.timing.StreamTimeout, &m.count)
 
@@ -241,7 +237,7 @@ func (m *Membership) Send(to string, data []byte, reliable bool) {
 // watchHealth keeps a member that was cut off from believing itself alone:
 // snapshots wait until it has looked for the others again.
 func (m *Membership) watchHealth(ctx context.Context) {
-	tick := time.NewTicker(m.timing.GossipInterval)
+	tick := time.NewTicker(4 * m.timing.GossipInterval) // soon enough: others are not declared dead sooner
 	defer tick.Stop()
 	healthy := true
 	for {
