@@ -30,11 +30,23 @@ func (m *Bitmap) or(o *Bitmap) {
 	}
 }
 
-// MarshalText implements encoding.TextMarshaler.
-func (m Bitmap) MarshalText() ([]byte, error) { return encode(m[:]), nil }
+// MarshalText implements encoding.TextMarshaler. The empty set, which is what most
+// members hold most of the time, is the empty text.
+func (m Bitmap) MarshalText() ([]byte, error) {
+	if m.Empty() {
+		return []byte{}, nil
+	}
+	return encode(m[:]), nil
+}
 
 // UnmarshalText implements encoding.TextUnmarshaler.
-func (m *Bitmap) UnmarshalText(text []byte) error { return decode(m[:], text) }
+func (m *Bitmap) UnmarshalText(text []byte) error {
+	if len(text) == 0 {
+		*m = Bitmap{}
+		return nil
+	}
+	return decode(m[:], text)
+}
 
 // Owners is a table of owners, as it travels.
 type Owners nlbhash.Table

@@ -156,16 +156,26 @@ func (m *Machine) Connections(now time.Time, live []Bitmap) Output {
 		before := *held
 		held.and(&used)
 		if *held != before {
-			m.heldSent = time.Time{}
+			m.heldPause = m.heldEvery()
 			m.activate()
 		}
 	}
 	return m.step()
 }
 
-// tellHeld repeats to the view what this member still holds, every second.
+// heldEvery is the least time between two words on what this member holds: all tell
+// all, so the larger the cluster, the rarer.
+func (m *Machine) heldEvery() time.Duration {
+	return time.Second * time.Duration(1+len(m.alive)/8)
+}
+
+// heldSeldom is how often a member repeats what has not changed for long.
+const heldSeldom = 30 * time.Second
+
+// tellHeld tells the view what this member still holds, once that is less than what
+// was agreed, and repeats it, ever more rarely, in case it was lost.
 func (m *Machine) tellHeld() {
-	if !m.settled() || m.now.Sub(m.heldSent) < time.Second {
+	if !m.settled() || m.now.Sub(m.heldSent) < m.heldPause {
 		return
 	}
 	held := make([]Bitmap, len(m.committed.Tables))
@@ -178,7 +188,7 @@ func (m *Machine) tellHeld() {
 	if !holder {
 		return
 	}
-	m.heldSent = m.now
+	m.heldSent, m.heldPause = m.now, min(2*m.heldPause, heldSeldom)
 	for _, i := range m.committed.Members {
 		if p := i.peer(); p != m.self.peer() && m.isAlive(p) {
 			m.send(p, Message{Held: &Held{Epoch: m.committed.Epoch, Tables: held}})

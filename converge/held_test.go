@@ -36,6 +36,7 @@ func TestConnectionsEnd(t *testing.T) {
 			live[0].Set(b)
 		}
 	}
+	holder.heldSent = t0.Add(-heldSeldom) // told long ago
 	out := holder.Connections(t0, live)
 	if n := count(holder, 0, portrules.Residual); n != 1 || holder.flags[0][first] != portrules.Residual {
 		t.Errorf("holds %d buckets, want the one with a connection", n)

@@ -83,6 +83,7 @@ type Machine struct {
 	announcer Peer      // who announced an epoch last
 	announced time.Time
 	heldSent  time.Time
+	heldPause time.Duration // until it is said again
 
 	flags []portrules.Buckets // in force, by slot
 	dirty bool                // they changed

@@ -202,7 +202,8 @@ func (m *Machine) commit(a *Assignment) {
 	}
 	m.forget()
 	m.committed, m.later = a, nil
-	m.extras, m.stuck, m.heldSent = nil, time.Time{}, time.Time{}
+	m.extras, m.stuck = nil, time.Time{}
+	m.heldSent, m.heldPause = m.now, m.heldEvery() // a says what this member holds
 	m.beacons, m.spoken = atCommit, m.now
 	m.notBefore = time.Time{}
 	m.trustView(a)

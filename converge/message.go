@@ -76,9 +76,10 @@ type Envelope struct {
 }
 
 // Reliable reports whether the message is too large, or too costly to lose, for
-// a datagram. All others are repeated by the protocol.
+// a datagram. All others are repeated by the protocol. Held is, and it is often small;
+// as everybody tells everybody, a connection for each costs more than it is worth.
 func (m *Message) Reliable() bool {
-	return m.Prepare != nil || m.Reject != nil || m.Held != nil || m.Prepared != nil && m.Prepared.Extra != nil
+	return m.Prepare != nil || m.Reject != nil || m.Prepared != nil && m.Prepared.Extra != nil
 }
 
 // Encode renders the message for the wire.

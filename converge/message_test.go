@@ -38,7 +38,7 @@ func TestMessagesReadBack(t *testing.T) {
 }
 
 func TestReliable(t *testing.T) {
-	want := []bool{false, true, true, true, false, true}
+	want := []bool{false, true, true, true, false, false}
 	for i, m := range samples() {
 		if m.Reliable() != want[i] {
 			t.Errorf("sample %d: reliable is %t", i, m.Reliable())

@@ -255,6 +255,8 @@ var faults = []fault{
 			}
 			return true
 		},
+		// Said often, which is harmless, so that some are under way at each commit.
+		after: func(_ *sim, n *node, _ *Output) { n.m.heldPause = min(n.m.heldPause, 20*time.Millisecond) },
 	},
 	{
 		name:      "connections of an earlier epoch are told under the present one",
