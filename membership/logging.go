@@ -18,7 +18,7 @@ type logBridge struct {
 // notable are the lines that matter (memberlist v0.7.0: net.go, state.go).
 var notable = []struct {
 	text string // part of the line
-	hint string // what it means
+	hint string // what it means; empty: nothing
 	key  bool   // counts as WrongKey
 	name bool   // counts as WrongCluster
 }{
@@ -26,6 +26,7 @@ var notable = []struct {
 	{"Decrypt packet failed", "someone sends packets without the cluster key", true, false},
 	{"encryption is configured but remote state is not encrypted", "someone joins without the cluster key", true, false},
 	{"remote state is encrypted and encryption is not configured", "someone joins with a cluster key, this member runs without", true, false},
+	{`unacceptable label ""`, "", false, false}, // a connection given up before it said anything
 	{"unacceptable label", "someone of another cluster.name uses this address and port", false, true},
 	{"UDP probes failed", "a member is reachable over TCP but not over UDP: allow membership.port for UDP in firewalls", false, false},
 	{"handler queue full", "membership messages arrive faster than they are handled", false, false},
@@ -44,7 +45,7 @@ func (b *logBridge) Write(p []byte) (int, error) {
 		if n.name {
 			b.count.wrongCluster.Add(1)
 		}
-		if b.every.allow(n.text) {
+		if n.hint != "" && b.every.allow(n.text) {
 			b.log.Warn(n.hint, "detail", line)
 		}
 		return len(p), nil
