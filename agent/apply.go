@@ -31,9 +31,7 @@ func (l *loop) apply(out converge.Output) error {
 	if !out.Wake.IsZero() {
 		l.wake.Reset(time.Until(out.Wake))
 	}
-	for _, e := range out.Send {
-		l.send(e.To.Name, wire{Converge: &e.Message})
-	}
+	l.sendAll(out.Send)
 	for _, e := range out.Events {
 		l.event(e)
 	}

@@ -37,13 +37,38 @@ type report struct {
 // send encodes w for one member. Small messages go as datagrams; the protocol
 // or the caller's deadline makes up for their loss.
 func (l *loop) send(to string, w wire) {
+	if data := l.encode(w); data != nil {
+		l.membership.Send(to, data, w.reliable())
+	}
+}
+
+func (l *loop) encode(w wire) []byte {
 	data, err := json.Marshal(w)
 	if err != nil {
 		l.log.Error("encode message", "error", err)
-		return
+		return nil
 	}
-	reliable := w.Command != nil || w.Reply != nil || w.Converge != nil && w.Converge.Reliable()
-	l.membership.Send(to, data, reliable)
+	return data
+}
+
+func (w *wire) reliable() bool {
+	return w.Command != nil || w.Reply != nil || w.Converge != nil && w.Converge.Reliable()
+}
+
+// sendAll sends what the machine has to say. Mostly that is one thing to all, a whole
+// assignment perhaps: it is encoded once.
+func (l *loop) sendAll(envelopes []converge.Envelope) {
+	var said converge.Message
+	var data []byte
+	for _, e := range envelopes {
+		w := wire{Converge: &e.Message}
+		if e.Message != said {
+			said, data = e.Message, l.encode(w)
+		}
+		if data != nil {
+			l.membership.Send(e.To.Name, data, w.reliable())
+		}
+	}
 }
 
 // onMessage takes what another member sent. Membership has proven that the
