@@ -210,14 +210,19 @@ func (m *Member) defaultConfig() (map[string]any, error) {
 // joined is how many members each one is told to look for; gossip names the others.
 const joined = 4
 
-// startPause is the time between the starts of members in a large lab: they share
-// the processors of one machine, on which each verifies its eBPF programs.
-const startPause = 250 * time.Millisecond
+// In a large lab a member starts when the one before it answers, and startPause later:
+// they share the processors of one machine, on which each has its eBPF programs
+// verified for a fifth of a second, and those that run already must not starve.
+const (
+	startPause    = 200 * time.Millisecond
+	startPatience = 3 * time.Second // for one that does not answer; [Lab.WaitConverged] tells why
+)
 
 // Start starts nlbd on all members that do not run it yet.
 func (l *Lab) Start() error {
 	for i, m := range l.Members {
 		if i >= 2*joined {
+			l.Members[i-1].awaitAnswer(startPatience)
 			time.Sleep(startPause)
 		}
 		if p := m.Process(); p != nil && p.Running() {
@@ -228,6 +233,18 @@ func (l *Lab) Start() error {
 		}
 	}
 	return nil
+}
+
+// awaitAnswer waits until nlbd answers, has ended, or patience has.
+func (m *Member) awaitAnswer(patience time.Duration) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	for ctx.Err() == nil && m.Running() {
+		if _, err := m.Status(ctx); err == nil {
+			return
+		}
+		time.Sleep(startPause / 4)
+	}
 }
 
 // Stop lets all members leave in order, at the same time.

@@ -29,7 +29,8 @@ func (l *Lab) WaitConverged(ctx context.Context, n int) (control.Status, error) 
 // WaitStatus waits until all running members report the same epoch and a status
 // that suits ok. The task is for the error.
 func (l *Lab) WaitStatus(ctx context.Context, task string, ok func(control.Status) bool) (control.Status, error) {
-	ticker := time.NewTicker(20 * time.Millisecond)
+	// To ask costs a member about a millisecond: many are asked more rarely.
+	ticker := time.NewTicker(5 * time.Millisecond * time.Duration(max(4, len(l.Members))))
 	defer ticker.Stop()
 	for {
 		status, complaint := l.agreed(ctx, ok)
