@@ -17,7 +17,8 @@ type proposal struct {
 	giving     []Peer // have promised, and must release
 	began      time.Time
 	sent       time.Time
-	asked      time.Time // to release, first
+	retry      time.Duration // until it is sent again; doubled each time, or those that are late drown in it
+	asked      time.Time     // to release, first
 	askedAgain time.Time
 	fenced     time.Time // when its beacon has silenced those left out
 }
@@ -161,7 +162,7 @@ func (m *Machine) propose() {
 	if m.prepared == nil && m.committed != nil && !m.fenced() && sameMembers(members, m.committed.Members) {
 		return
 	}
-	if !m.quorum(members) {
+	if !m.quorum(members) || m.now.Sub(m.joined) < m.joinPause() && m.onlyJoins(members) {
 		return
 	}
 	base := m.committed
@@ -179,12 +180,32 @@ func (m *Machine) propose() {
 		a.addExtra(extra{m.self.Priority, e})
 	}
 	m.promise(a)
-	m.proposal = &proposal{assignment: a, began: m.now}
+	m.proposal = &proposal{assignment: a, began: m.now, retry: m.cfg.Timing.Retry}
 	for _, i := range members {
 		if i.peer() != m.self.peer() {
 			m.proposal.waiting = append(m.proposal.waiting, i.peer())
 		}
 	}
+}
+
+// joinPause is the least time between two epochs that only take in newcomers. Each
+// epoch costs each member some milliseconds; those that come one after another, as when
+// a large cluster starts, share one.
+func (m *Machine) joinPause() time.Duration {
+	return m.cfg.Timing.Retry * time.Duration(len(m.alive)/4)
+}
+
+// onlyJoins reports whether members is the view in force and newcomers.
+func (m *Machine) onlyJoins(members []Info) bool {
+	if m.prepared != nil || m.committed == nil || m.fenced() {
+		return false
+	}
+	for _, i := range m.committed.Members {
+		if !slices.ContainsFunc(members, func(j Info) bool { return i.peer() == j.peer() && i.Version == j.Version }) {
+			return false
+		}
+	}
+	return true
 }
 
 // addExtra notes a holder that build could not know of.
@@ -236,7 +257,10 @@ func (m *Machine) askToPromise(p *proposal) {
 	switch {
 	case m.now.Sub(p.began) >= m.cfg.Timing.GiveUp:
 		m.ban(p.waiting)
-	case m.now.Sub(p.sent) >= m.cfg.Timing.Retry:
+	case p.sent.IsZero() || m.now.Sub(p.sent) >= p.retry:
+		if !p.sent.IsZero() {
+			p.retry *= 2
+		}
 		p.sent = m.now
 		for _, w := range p.waiting {
 			m.send(w, Message{Prepare: p.assignment})

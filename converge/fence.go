@@ -50,6 +50,9 @@ func (m *Machine) onBeacon(b Beacon) {
 	if m.committed == nil && m.prepared == nil {
 		return // in no view: founder waits for the beacons to end
 	}
+	if p := m.prepared; m.committed == nil && b.Epoch.N < p.Epoch.N && b.View&^p.mask() == 0 {
+		return // the epoch that lets this member in has yet to replace theirs
+	}
 	if better(b.View, m.group()&^b.View) {
 		m.resign("another group serves this segment with epoch %d: it is larger or has the lowest priority number", b.Epoch.N)
 	}

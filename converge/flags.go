@@ -189,9 +189,10 @@ func (m *Machine) tellHeld() {
 		return
 	}
 	m.heldSent, m.heldPause = m.now, min(2*m.heldPause, heldSeldom)
+	word := &Held{Epoch: m.committed.Epoch, Tables: held}
 	for _, i := range m.committed.Members {
 		if p := i.peer(); p != m.self.peer() && m.isAlive(p) {
-			m.send(p, Message{Held: &Held{Epoch: m.committed.Epoch, Tables: held}})
+			m.send(p, Message{Held: word})
 		}
 	}
 }

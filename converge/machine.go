@@ -76,6 +76,7 @@ type Machine struct {
 	proposal  *proposal
 	extras    []extra
 	notBefore time.Time // no proposal before, after one was refused
+	joined    time.Time // when the view last took in a newcomer
 
 	told      time.Time
 	shouted   time.Time // when tell told everyone

@@ -217,6 +217,7 @@ func (m *Machine) commit(a *Assignment) {
 func (m *Machine) reportChange(before *Assignment) {
 	for _, i := range m.committed.Members {
 		if before == nil || !before.has(i.peer()) {
+			m.joined = m.now
 			m.event("join", "%s (priority %d) is in the cluster", i.Name, i.Priority)
 		}
 	}

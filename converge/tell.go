@@ -15,11 +15,13 @@ func (m *Machine) recorded() bool {
 // in no view it tells everyone, for silence makes others found a view without it;
 // after a while only who may found one, who announced one, and the others in turn.
 func (m *Machine) tell() {
-	if m.recorded() || m.now.Sub(m.told) < m.cfg.Timing.Retry {
+	again, pause := m.cfg.Timing.Retry, m.cfg.Timing.Retry*time.Duration(1+len(m.alive)/8)
+	if m.committed == nil {
+		again = pause // the larger the cluster, the rarer, lest a common start drown in it
+	}
+	if m.recorded() || m.now.Sub(m.told) < again {
 		return
 	}
-	// The larger the cluster, the rarer, lest a common start drown in it.
-	pause := m.cfg.Timing.Retry * time.Duration(1+len(m.alive)/8)
 	everyone := (m.told.IsZero() || m.now.Sub(m.loose) < 2*m.cfg.Timing.Alone) && m.now.Sub(m.shouted) >= pause
 	m.told = m.now
 	if m.committed != nil {
