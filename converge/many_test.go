@@ -95,3 +95,17 @@ func TestHeldGetsRarer(t *testing.T) {
 		t.Errorf("said %d times in two minutes that it holds nothing", said)
 	}
 }
+
+// TestCommitLiftsBan: whom a former coordinator left out may be let in by another.
+func TestCommitLiftsBan(t *testing.T) {
+	m := inView(2, agreement(5, 2, nil, infos(2, 3)))
+	m.Peers(t0, peersOf(1, 2, 3))
+	n1 := info(1).peer()
+	m.banned[n1] = t0
+	next := agreement(6, 1, m.Committed(), infos(1, 2, 3))
+	m.Receive(t0, msg(1, Message{Prepare: next}))
+	m.Receive(t0, msg(1, Message{Announce: &Announce{Epoch: next.Epoch, View: next.mask(), Digest: "d"}}))
+	if m.Committed().Epoch != next.Epoch || m.isBanned(n1) {
+		t.Errorf("at epoch %d, n1 banned %t", m.Committed().Epoch.N, m.isBanned(n1))
+	}
+}

@@ -206,6 +206,9 @@ func (m *Machine) commit(a *Assignment) {
 	m.heldSent, m.heldPause = m.now, m.heldEvery() // a says what this member holds
 	m.beacons, m.spoken = atCommit, m.now
 	m.notBefore = time.Time{}
+	for _, i := range a.Members {
+		delete(m.banned, i.peer()) // it has promised, if to another coordinator
+	}
 	m.trustView(a)
 	m.countDepartures(before)
 	m.reportChange(before)
