@@ -98,11 +98,11 @@ func (t Timing) apply(c *memberlist.Config) {
 	// Enough copies that no member misses a piece of news by chance; there is
 	// traffic only while there is news.
 	c.GossipNodes = 4
-	c.RetransmitMult = 4
+	c.RetransmitMult = 6
 
-	// One other is asked to probe too, beside TCP: on one segment its way is no other
-	// than ours. Three, of everybody, keep a machine full that many members share.
-	c.IndirectChecks = 1
+	// Two others are asked to probe too, beside TCP, should the way from here be blocked.
+	// Three, of everybody, keep a machine full that many members share.
+	c.IndirectChecks = 2
 
 	// The news of a death keeps going to the dead for this long, so that a
 	// member cut off briefly objects at once; later the rejoin loop finds it.

@@ -14,13 +14,12 @@ import (
 )
 
 // TestManyMembers forms the largest cluster there may be, lets it rest, makes planned
-// changes and kills a member. All members share this machine, so a silence longer
-// than the lease may be for want of a processor; that is logged and costs an epoch, and
-// what must hold is that the members find together again, and who answers.
+// changes and kills a member. All members share this machine, whose processors they
+// need half of when idle: with the preset for busy hosts a stall of them is no death.
 func TestManyMembers(t *testing.T) {
 	const members, rest = 32, 3 * time.Second
 	began := time.Now()
-	c := start(t, lab.Options{Members: members, Clients: 480})
+	c := start(t, lab.Options{Members: members, Clients: 480, Edit: detecting("relaxed")})
 	t.Logf("%d members formed in %s at epoch %d, each with %s of a processor", members, time.Since(began), c.status().Epoch, c.spent()/members)
 	c.everybodyAnswers(members)
 
