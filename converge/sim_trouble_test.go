@@ -47,12 +47,14 @@ func (s *sim) crash(n *node) {
 		n.silent = s.now
 	}
 	n.up, n.doomed, n.stall, s.trouble = false, false, 0, s.now
+	s.missBeacons()
 	s.membership(simDetect)
 }
 
 func (s *sim) freeze(n *node, d time.Duration) {
 	s.note(n, "freezes for %s", d)
 	n.frozen, n.silent = true, s.now
+	s.missBeacons()
 	life := n.life
 	s.membership(simDetect)
 	s.after(d, func() {
@@ -60,6 +62,14 @@ func (s *sim) freeze(n *node, d time.Duration) {
 			s.thaw(n)
 		}
 	})
+}
+
+// missBeacons: when the one falls silent whose beacons would have settled who yields after
+// a split, its lease has to end first, or another to speak for its group.
+func (s *sim) missBeacons() {
+	if s.excused() {
+		s.split.ended = s.now
+	}
 }
 
 // thaw lets a member go on where it stopped; what waited comes in no order.
