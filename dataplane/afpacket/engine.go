@@ -1,0 +1,182 @@
+package afpacket
+
+import (
+	"errors"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/opennlb/opennlb/converge"
+	"github.com/opennlb/opennlb/dataplane"
+	"github.com/opennlb/opennlb/portrules"
+)
+
+// Engine judges the frames of one interface in this process. Its methods may be
+// called from any goroutine.
+type Engine struct {
+	log   *slog.Logger
+	judge *judge
+	undos []undo // of what Open did, in that order
+
+	mu     sync.Mutex // guards what follows
+	guard  *guard
+	ring   *ring
+	vips   []netip.Addr // of the policy in force
+	closed bool
+
+	injector *injector // these belong to the goroutine that reads the ring
+	refused  int
+	told     time.Time
+}
+
+var errClosed = errors.New("the engine is closed")
+
+// Install puts a policy in force for all frames that arrive from now on. Frames that
+// wait in the ring are judged by the policy of their time.
+func (e *Engine) Install(p *portrules.Policy) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return errClosed
+	}
+	same := e.vips != nil && slices.Equal(p.VIPs, e.vips)
+	if !same { // first keep new VIPs from the kernel
+		if err := e.guard.add(p.VIPs); err != nil {
+			return err
+		}
+		filter, err := frameFilter(p.VIPs)
+		if err != nil {
+			return err
+		}
+		if err := e.ring.setFilter(filter); err != nil {
+			return err
+		}
+	}
+	e.judge.install(p, present())
+	if same {
+		return nil
+	}
+	e.vips = slices.Clone(p.VIPs)
+	return e.guard.keep(p.VIPs)
+}
+
+// Prepare does nothing: Install takes no time worth preparing.
+func (e *Engine) Prepare(*portrules.Policy) error { return nil }
+
+// Renew lets the engine answer until an instant, with which each frame is compared.
+func (e *Engine) Renew(until dataplane.Instant) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return errClosed
+	}
+	e.judge.lease.Store(int64(until))
+	return nil
+}
+
+// Beacons delivers what was heard, see dataplane.Engine.
+func (e *Engine) Beacons() <-chan converge.Beacon { return e.judge.beacons }
+
+// Fence is the highest epoch that a beacon said to be without this member: a policy
+// answers only above it.
+func (e *Engine) Fence() uint64 { return e.judge.fence.Load() }
+
+// Counters reads the packets counted since the engine was opened. Exits that no
+// packet took are left out.
+func (e *Engine) Counters() ([]dataplane.Counter, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return nil, errClosed
+	}
+	return e.judge.counters.read(), nil
+}
+
+// Kind is "afpacket".
+func (e *Engine) Kind() string { return "afpacket" }
+
+// Close silences the engine and removes what it put on the host. From then on the
+// kernel sees all frames: remove the VIPs from it before.
+func (e *Engine) Close() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return nil
+	}
+	e.closed = true
+	e.judge.lease.Store(0)
+	return e.release()
+}
+
+// read takes frames from the ring until it is stopped.
+func (e *Engine) read() error {
+	defer close(e.judge.beacons)
+	return e.ring.run(e.take)
+}
+
+// take judges one frame and hands it on if it is accepted. What needs no decision,
+// answers to the kernel's own ARP and NDP, the guard has let in already.
+func (e *Engine) take(c captured) {
+	d := e.judge.decide(c.frame(), c.arrived, dataplane.Now())
+	if d.Verdict != portrules.Accept || d.Reason == portrules.NeighborReply {
+		return
+	}
+	// IP packets to one host in a frame to all: to be discarded (RFC 1122, 3.3.6).
+	if !c.whole || isBroadcast(c.frame()) {
+		return
+	}
+	if err := e.injector.put(c); err != nil {
+		e.complain(err)
+	}
+}
+
+// complain tells of accepted frames that the kernel did not take, now and then: the
+// client repeats them.
+func (e *Engine) complain(err error) {
+	e.refused++
+	if now := time.Now(); now.Sub(e.told) > 10*time.Second {
+		e.log.Warn("hand accepted frames to the kernel", "error", err, "refused", e.refused)
+		e.told = now
+	}
+}
+
+func isBroadcast(frame []byte) bool {
+	return [6]byte(frame) == [6]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
+}
+
+// undo is how to release something that Open acquired.
+type undo struct {
+	run    func() error
+	shared bool // outlives the process: nftables, links
+}
+
+func (e *Engine) onClose(run func() error)  { e.undos = append(e.undos, undo{run, false}) }
+func (e *Engine) onRemove(run func() error) { e.undos = append(e.undos, undo{run, true}) }
+
+// release runs the undos, last first.
+func (e *Engine) release() error {
+	var errs []error
+	for _, u := range slices.Backward(e.undos) {
+		errs = append(errs, u.run())
+	}
+	e.undos = nil
+	return errors.Join(errs...)
+}
+
+// leave releases what belongs to this process only: the guard stays.
+func (e *Engine) leave() error {
+	e.undos = slices.DeleteFunc(e.undos, func(u undo) bool { return u.shared })
+	return e.release()
+}
+
+// hint tells the operator what to do about a missing permission.
+func hint(err error) error {
+	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
+		return errors.Join(err, errors.New("data plane afpacket needs CAP_NET_ADMIN and CAP_NET_RAW: run as root"))
+	}
+	return err
+}

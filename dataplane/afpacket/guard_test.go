@@ -1,0 +1,119 @@
+package afpacket
+
+import (
+	"bytes"
+	"encoding/binary"
+	"math/rand/v2"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/opennlb/opennlb/portrules"
+	"github.com/opennlb/opennlb/portrules/frames"
+)
+
+// With nobody there to judge, the guard lets through exactly what portrules.Decide
+// calls none of ours, and the answers to the kernel's own questions; the latter under
+// the interface's own MAC.
+func TestGuard(t *testing.T) {
+	enterNamespace(t)
+	w := newWire(t)
+	e := openEngine(t)
+	rng := rand.New(rand.NewPCG(3, 4))
+	policies := []*portrules.Policy{frames.Policy(nil)}
+	for range 20 {
+		policies = append(policies, frames.RandomPolicy(rng))
+	}
+	vectors := frames.Vectors()
+	reasons := map[portrules.Reason]int{}
+	for n, p := range policies {
+		must(t, e.Install(p))
+		k := newKernel(t)
+		for i := range 300 {
+			frame := frames.Random(rng, p)
+			if n == 0 && i < len(vectors) {
+				frame = bytes.Clone(vectors[i].Frame)
+			}
+			if len(frame) < 14 || !ofTheKernel(frame) {
+				continue
+			}
+			if rng.IntN(20) == 0 {
+				copy(frame, bytes.Repeat([]byte{0xff}, 6))
+			}
+			pkt := portrules.Parse(frame)
+			d := p.Decide(&pkt, portrules.Env{LeaseOver: true})
+			reasons[d.Reason]++
+			want := frame
+			switch {
+			case d.Reason == portrules.NeighborReply && !isBroadcast(frame):
+				want = append(bytes.Clone(w.mac), frame[6:]...)
+			case d.Verdict != portrules.Pass && d.Reason != portrules.NeighborReply:
+				want = nil
+			}
+			w.put(frame)
+			if got := k.seen(t, w); !bytes.Equal(got, want) {
+				t.Fatalf("policy %d, %v: the kernel sees\n% x, want\n% x\nof\n% x", n, d.Reason, got, want, frame)
+			}
+		}
+		k.close()
+	}
+	t.Log(reasons)
+}
+
+// ofTheKernel says whether the kernel has something to do with a frame.
+func ofTheKernel(frame []byte) bool {
+	switch binary.BigEndian.Uint16(frame[12:]) {
+	case portrules.EtherTypeARP, portrules.EtherTypeIPv4, portrules.EtherTypeIPv6:
+		return true
+	}
+	return false
+}
+
+// kernel is a packet socket behind nftables ingress, as those for one protocol are.
+type kernel struct{ sockets []int }
+
+func newKernel(t *testing.T) *kernel {
+	t.Helper()
+	l, err := findDevice(testInterface)
+	must(t, err)
+	k := &kernel{}
+	for _, protocol := range []uint16{portrules.EtherTypeIPv4, portrules.EtherTypeIPv6, portrules.EtherTypeARP, endMark} {
+		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+		must(t, err)
+		network := binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, protocol))
+		must(t, unix.Bind(fd, &unix.SockaddrLinklayer{Ifindex: l.index, Protocol: network}))
+		k.sockets = append(k.sockets, fd)
+	}
+	return k
+}
+
+// endMark is the EtherType of a frame that nobody but these sockets knows.
+const endMark = 0x88b6
+
+// seen returns the frame that has arrived, nil for none. As veth keeps their order, it
+// has arrived when a frame that was sent later has.
+func (k *kernel) seen(t *testing.T, w *wire) (frame []byte) {
+	t.Helper()
+	w.put(frames.Ethernet(endMark, make([]byte, 46)))
+	buf := make([]byte, 4096)
+	_, _, err := unix.Recvfrom(k.sockets[3], buf, 0)
+	must(t, err)
+	for _, fd := range k.sockets[:3] {
+		for {
+			n, _, err := unix.Recvfrom(fd, buf, unix.MSG_DONTWAIT)
+			if err != nil {
+				break
+			}
+			if bytes.Equal(buf[6:12], frames.ClientMAC[:]) { // else a host's own, such as MLD
+				frame = bytes.Clone(buf[:n])
+			}
+		}
+	}
+	return frame
+}
+
+func (k *kernel) close() {
+	for _, fd := range k.sockets {
+		unix.Close(fd)
+	}
+}

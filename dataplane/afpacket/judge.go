@@ -1,0 +1,100 @@
+package afpacket
+
+import (
+	"sync/atomic"
+
+	"github.com/opennlb/opennlb/converge"
+	"github.com/opennlb/opennlb/dataplane"
+	"github.com/opennlb/opennlb/nlbhash"
+	"github.com/opennlb/opennlb/portrules"
+)
+
+// beaconBacklog is how many beacons wait for a reader: those of more than a second.
+const beaconBacklog = 16
+
+// judge is the decision and what it remembers. One goroutine gives it frames; the
+// fields of package atomic, install and counters are for others too.
+type judge struct {
+	policies atomic.Pointer[history]
+	lease    atomic.Int64  // dataplane.Instant
+	fence    atomic.Uint64 // copy of listener.Fence
+	counters counters
+	beacons  chan converge.Beacon
+
+	listener  portrules.Listener
+	fragments fragments
+	env       portrules.Env // its functions are made once: a closure per frame would be garbage
+	active    uint64        // epoch by which the present frame is judged
+}
+
+// newJudge returns a judge without policy, who hears beacons and passes the rest.
+// priority 0 does not hear them either.
+func newJudge(priority uint8, key nlbhash.Key, hasSocket func(portrules.Flow) bool) *judge {
+	j := &judge{
+		beacons:  make(chan converge.Beacon, beaconBacklog),
+		listener: portrules.Listener{Self: priority, Key: key},
+	}
+	j.env = portrules.Env{HasSocket: hasSocket, FragmentAccepted: j.fragments.has}
+	if priority != 0 {
+		j.env.Beacon = j.hear
+	}
+	j.install(&portrules.Policy{}, moment{})
+	return j
+}
+
+// install puts a policy in force for the frames that arrive from now on.
+func (j *judge) install(p *portrules.Policy, now moment) {
+	v := version{policy: p, counts: j.counters.of(p.Rules), since: now}
+	var old history
+	if h := j.policies.Load(); h != nil {
+		old = *h
+	}
+	next := old.with(v)
+	j.policies.Store(&next)
+}
+
+// decide is the whole decision about a frame that arrived at an instant of the real
+// time clock, now being the present one. It counts, and remembers fragments and beacons.
+func (j *judge) decide(frame []byte, arrived int64, now dataplane.Instant) portrules.Decision {
+	v := j.policies.Load().at(arrived, now)
+	j.active = v.policy.Epoch
+	j.env.LeaseOver = now >= dataplane.Instant(j.lease.Load())
+	j.env.Fence = j.listener.Fence
+	pkt := portrules.Parse(frame)
+	d := v.policy.Decide(&pkt, j.env)
+	if d.RecordFragment {
+		j.fragments.add(pkt.Fragment.Key)
+	}
+	if d.Verdict != portrules.Pass {
+		v.count(d)
+	}
+	return d
+}
+
+// hear judges a beacon, and passes on a good one.
+func (j *judge) hear(raw [portrules.BeaconSize]byte) portrules.Reason {
+	reason := j.listener.Hear(raw, j.active)
+	if reason != portrules.BeaconHeard {
+		return reason
+	}
+	j.fence.Store(j.listener.Fence)
+	if b, err := converge.ParseBeacon(raw[:], j.listener.Key); err == nil {
+		offer(j.beacons, b)
+	}
+	return reason
+}
+
+// offer sends a beacon, if need be in place of the oldest one that waits.
+func offer(out chan converge.Beacon, b converge.Beacon) {
+	for {
+		select {
+		case out <- b:
+			return
+		default:
+		}
+		select {
+		case <-out:
+		default: // meanwhile somebody read it
+		}
+	}
+}

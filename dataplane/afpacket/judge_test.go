@@ -1,0 +1,179 @@
+package afpacket
+
+import (
+	"bytes"
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/opennlb/opennlb/dataplane"
+	"github.com/opennlb/opennlb/portrules"
+	"github.com/opennlb/opennlb/portrules/frames"
+)
+
+// The judge does with the shared vectors what docs/DECISION.md says.
+func TestVectors(t *testing.T) {
+	for _, v := range frames.Vectors() {
+		j := newJudge(frames.Self, frames.BeaconKey, func(f portrules.Flow) bool { return f == v.Socket })
+		j.listener = *v.Listener()
+		j.install(v.Policy, moment{})
+		j.lease.Store(math.MaxInt64)
+		if v.LeaseOver {
+			j.lease.Store(0)
+		}
+		if v.Fragment != (portrules.FragmentKey{}) {
+			j.fragments.add(v.Fragment)
+		}
+
+		d := j.decide(v.Frame, 0, 1)
+		if d.Verdict != v.Verdict || d.Reason != v.Reason || d.Rule != v.Rule {
+			t.Errorf("%s: got %v %v, rule %d; want %v %v, rule %d", v.Name, d.Verdict, d.Reason, d.Rule, v.Verdict, v.Reason, v.Rule)
+		}
+		if j.listener.Fence != v.FenceAfter || v.Reason == portrules.BeaconHeard && j.fence.Load() != v.FenceAfter {
+			t.Errorf("%s: fence %d, told %d, want %d", v.Name, j.listener.Fence, j.fence.Load(), v.FenceAfter)
+		}
+		if key := portrules.Parse(v.Frame); v.Records != (j.fragments.has(key.Fragment.Key) && key.Fragment.First) {
+			t.Errorf("%s: fragment recorded: %t, want %t", v.Name, !v.Records, v.Records)
+		}
+		if got := len(j.beacons) == 1; got != (v.Reason == portrules.BeaconHeard) {
+			t.Errorf("%s: told of a beacon: %t", v.Name, got)
+		}
+		checkCounted(t, v, j.counters.read())
+	}
+}
+
+// checkCounted wants the vector's frame counted once, or not at all where it passes.
+func checkCounted(t *testing.T, v frames.Vector, got []dataplane.Counter) {
+	t.Helper()
+	if v.Verdict == portrules.Pass {
+		if len(got) != 0 {
+			t.Errorf("%s: passes and is counted: %v", v.Name, got)
+		}
+		return
+	}
+	want := dataplane.Counter{Reason: v.Reason, Packets: 1}
+	if v.Rule >= 0 {
+		want.Rule = v.Policy.Rules[v.Rule].Name
+	}
+	if len(got) != 1 || got[0] != want {
+		t.Errorf("%s: counted %v, want %v", v.Name, got, want)
+	}
+}
+
+// The judge and the bare portrules.Decide agree about random frames, with sockets,
+// fragments and beacons in between.
+func TestRandom(t *testing.T) {
+	policies, perPolicy := 100, 3000
+	if testing.Short() {
+		policies = 10
+	}
+	rng := rand.New(rand.NewPCG(1, 2))
+	ref := newReference()
+	j := newJudge(frames.Self, frames.BeaconKey, ref.hasSocket)
+	for n := range policies {
+		p := frames.RandomPolicy(rng)
+		p.Epoch = uint64(n+1)<<31 - 1 // above the fence that the one before left
+		ref.policy, ref.leaseOver = p, n%10 == 9
+		j.install(p, moment{real: int64(n)})
+		j.lease.Store(math.MaxInt64)
+		if ref.leaseOver {
+			j.lease.Store(0)
+		}
+		for range perPolicy {
+			frame := frames.Random(rng, p)
+			for _, frame := range followed(frame) {
+				if got, want := j.decide(frame, int64(n), 1), ref.decide(frame); got != want {
+					t.Fatalf("policy %d: got %+v, want %+v\n% x", n, got, want, frame)
+				}
+			}
+		}
+	}
+	ref.compare(t, j)
+	for reason := portrules.NotVIP; reason < portrules.NumReasons; reason++ {
+		if ref.reasons[reason] < 20 && !testing.Short() {
+			t.Errorf("%v only %d times", reason, ref.reasons[reason])
+		}
+	}
+}
+
+// followed returns the frame and, where it is the first fragment of an IPv4 datagram,
+// a later one.
+func followed(frame []byte) [][]byte {
+	pkt := portrules.Parse(frame)
+	if !pkt.Fragment.First || !pkt.Dst.Is4() {
+		return [][]byte{frame}
+	}
+	later := bytes.Clone(frame)
+	later[20], later[21] = 0, 9
+	return [][]byte{frame, later}
+}
+
+// reference keeps for portrules.Decide the state that an engine keeps, in the plainest
+// way there is.
+type reference struct {
+	policy    *portrules.Policy
+	leaseOver bool
+	listener  portrules.Listener
+	fragments map[portrules.FragmentKey]bool
+	reasons   map[portrules.Reason]uint64
+}
+
+func newReference() *reference {
+	return &reference{
+		listener:  portrules.Listener{Self: frames.Self, Key: frames.BeaconKey},
+		fragments: make(map[portrules.FragmentKey]bool),
+		reasons:   make(map[portrules.Reason]uint64),
+	}
+}
+
+// hasSocket makes every other client a connected one.
+func (r *reference) hasSocket(f portrules.Flow) bool { return f.Src.Port()%2 == 0 }
+
+func (r *reference) decide(frame []byte) portrules.Decision {
+	pkt := portrules.Parse(frame)
+	d := r.policy.Decide(&pkt, portrules.Env{
+		LeaseOver:        r.leaseOver,
+		Fence:            r.listener.Fence,
+		HasSocket:        r.hasSocket,
+		FragmentAccepted: func(k portrules.FragmentKey) bool { return r.fragments[k] },
+		Beacon:           func(b [portrules.BeaconSize]byte) portrules.Reason { return r.listener.Hear(b, r.policy.Epoch) },
+	})
+	if d.RecordFragment {
+		r.fragments[pkt.Fragment.Key] = true
+	}
+	r.reasons[d.Reason]++
+	return d
+}
+
+// compare wants the same totals by reason.
+func (r *reference) compare(t *testing.T, j *judge) {
+	t.Helper()
+	got := make(map[portrules.Reason]uint64)
+	for _, c := range j.counters.read() {
+		got[c.Reason] += c.Packets
+	}
+	for reason := portrules.NotVIP + 1; reason < portrules.NumReasons; reason++ {
+		if got[reason] != r.reasons[reason] {
+			t.Errorf("%v: counted %d, want %d", reason, got[reason], r.reasons[reason])
+		}
+	}
+	if j.listener != r.listener {
+		t.Errorf("the judge knows\n%+v, want\n%+v", j.listener, r.listener)
+	}
+	t.Log(r.reasons)
+}
+
+func TestDecideDoesNotAllocate(t *testing.T) {
+	for _, v := range frames.Vectors() {
+		if v.Records || v.Reason == portrules.BeaconHeard {
+			continue // these remember something
+		}
+		j := newJudge(frames.Self, frames.BeaconKey, func(portrules.Flow) bool { return false })
+		j.install(v.Policy, moment{})
+		j.lease.Store(math.MaxInt64)
+		j.decide(v.Frame, 0, 1)
+		if n := testing.AllocsPerRun(10, func() { j.decide(v.Frame, 0, 1) }); n != 0 {
+			t.Errorf("%s: %v allocations, want 0", v.Name, n)
+		}
+	}
+}

@@ -1,0 +1,127 @@
+package afpacket
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/opennlb/opennlb/dataplane"
+	"github.com/opennlb/opennlb/nlbhash"
+)
+
+// Open attaches an engine to an interface of the calling thread's network
+// namespace. It takes over the table of a dead predecessor, so that at no instant VIP
+// traffic reaches the kernel unjudged. If Open goes wrong then, the table stays.
+func Open(setup dataplane.Setup, log *slog.Logger) (*Engine, error) {
+	e := &Engine{log: log}
+	takeover, err := e.open(setup)
+	if err == nil {
+		return e, nil
+	}
+	if takeover { // better nobody answers than everybody
+		return nil, hint(errors.Join(err, e.leave()))
+	}
+	return nil, hint(errors.Join(err, e.release()))
+}
+
+func (e *Engine) open(setup dataplane.Setup) (takeover bool, err error) {
+	if err := checkSetup(setup); err != nil {
+		return false, err
+	}
+	dev, err := findDevice(setup.Interface)
+	if err != nil {
+		return false, err
+	}
+	name := tableName(setup.Cluster, setup.Member)
+	unlock, err := lock(name)
+	if err != nil {
+		return false, err
+	}
+	e.onClose(unlock)
+	diag, err := openSockets()
+	if err != nil {
+		return false, err
+	}
+	e.onClose(diag.close)
+
+	e.guard, takeover, err = openGuard(name, dev, dev.mac, setup.SourceMAC, setup.ClusterMAC)
+	if err != nil {
+		return takeover, err
+	}
+	e.onClose(e.guard.close)
+	e.onRemove(e.guard.takeDown)
+
+	way := passageOf(setup.Cluster, setup.Member)
+	e.onRemove(way.remove)
+	if err := way.make(dev.index); err != nil {
+		return takeover, err
+	}
+	if err := e.guard.seal(way); err != nil {
+		return takeover, err
+	}
+	if err := way.open(); err != nil {
+		return takeover, err
+	}
+	if e.injector, err = openInjector(way, dev.mac); err != nil {
+		return takeover, err
+	}
+	e.onClose(e.injector.close)
+
+	filter, err := frameFilter(nil)
+	if err != nil {
+		return takeover, err
+	}
+	if e.ring, err = openRing(dev.index, filter); err != nil {
+		return takeover, err
+	}
+	e.onClose(e.ring.close)
+	e.judge = newJudge(setup.Priority, setup.BeaconKey, diag.has)
+	ended := make(chan error, 1)
+	go func() { ended <- e.read() }()
+	e.onClose(func() error { return errors.Join(e.ring.stop(), <-ended) })
+	return takeover, nil
+}
+
+func checkSetup(setup dataplane.Setup) error {
+	switch {
+	case setup.Cluster == "" || setup.Member == "":
+		return errors.New("cluster and member need a name: the nftables table is named after them")
+	case len(setup.SourceMAC) != 6:
+		return fmt.Errorf("source MAC %q is not 6 bytes long", setup.SourceMAC)
+	case len(setup.ClusterMAC) != 6:
+		return fmt.Errorf("cluster MAC %q is not 6 bytes long", setup.ClusterMAC)
+	case setup.Priority > nlbhash.MaxPriority:
+		return fmt.Errorf("priority %d is above %d", setup.Priority, nlbhash.MaxPriority)
+	case setup.Kind != "auto" && setup.Kind != "afpacket":
+		return fmt.Errorf("data plane %q is not of this kind: write auto or afpacket", setup.Kind)
+	}
+	return nil
+}
+
+// lock makes this process the only one in the network namespace to use a name, until
+// unlock or its death. It works for a frozen owner too: that one still holds it.
+func lock(name string) (unlock func() error, err error) {
+	l, err := net.Listen("unix", "@"+name)
+	if errors.Is(err, unix.EADDRINUSE) {
+		return nil, fmt.Errorf("data plane %s is in use: another nlbd runs this member of this cluster; stop it, or give this one another name", name)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("lock data plane %s: %w", name, err)
+	}
+	return l.Close, nil
+}
+
+// Remove removes what a dead agent left in the caller's network namespace. It refuses
+// while the agent lives. There being nothing to remove is no error.
+func Remove(cluster, member string) error {
+	name := tableName(cluster, member)
+	unlock, err := lock(name)
+	if err != nil {
+		return err
+	}
+	way := passageOf(cluster, member)
+	return hint(errors.Join(removeGuard(name), way.remove(), unlock()))
+}

@@ -1,0 +1,137 @@
+package afpacket
+
+import (
+	"encoding/binary"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/opennlb/opennlb/portrules/frames"
+)
+
+// wire sends real frames to the interface under test, through its peer, and sees
+// what the kernel makes of them.
+type wire struct {
+	t        *testing.T
+	mac      net.HardwareAddr // of the interface
+	raw      int              // packet socket on the peer
+	ifindex  int
+	received *net.UDPConn
+	sequence uint32
+}
+
+const probePort = 53
+
+var testClient = netip.AddrPortFrom(frames.Client, frames.ClientPort)
+
+// newWire gives the interface its dedicated address, the host the VIP, and the
+// client a route.
+func newWire(t *testing.T) *wire {
+	t.Helper()
+	l, err := netlink.LinkByName(testInterface)
+	must(t, err)
+	peer, err := netlink.LinkByName(testPeer)
+	must(t, err)
+	lo, err := netlink.LinkByName("lo")
+	must(t, err)
+	parse := func(s string) *netlink.Addr {
+		a, err := netlink.ParseAddr(s)
+		must(t, err)
+		return a
+	}
+	must(t, netlink.AddrAdd(l, parse(frames.Own4.String()+"/24")))
+	must(t, netlink.AddrAdd(lo, parse(frames.VIP4.String()+"/32")))
+	must(t, netlink.RouteAdd(&netlink.Route{LinkIndex: l.Attrs().Index, Dst: parse("198.51.100.0/24").IPNet, Scope: netlink.SCOPE_LINK}))
+	w := &wire{t: t, mac: l.Attrs().HardwareAddr, ifindex: peer.Attrs().Index}
+	w.raw, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+	must(t, err)
+	w.received, err = net.ListenUDP("udp4", &net.UDPAddr{Port: probePort})
+	must(t, err)
+	t.Cleanup(func() { unix.Close(w.raw); w.received.Close() })
+	return w
+}
+
+// answers sends a datagram to the VIP under the cluster MAC, and says whether the
+// kernel takes it within the time an engine needs.
+func (w *wire) answers() bool {
+	w.t.Helper()
+	number := w.send(frames.VIP4, frames.ClusterMAC[:])
+	return w.hears(number, 300*time.Millisecond)
+}
+
+// dedicated wants a datagram to the host's own address taken.
+func (w *wire) dedicated() {
+	w.t.Helper()
+	if !w.hears(w.send(frames.Own4, w.mac), 5*time.Second) {
+		w.t.Error("dedicated traffic does not pass")
+	}
+}
+
+func (w *wire) hears(number uint32, within time.Duration) bool {
+	w.t.Helper()
+	buf := make([]byte, 64)
+	must(w.t, w.received.SetReadDeadline(time.Now().Add(within)))
+	for {
+		n, err := w.received.Read(buf)
+		if err != nil {
+			return false
+		}
+		if n == 4 && binary.BigEndian.Uint32(buf) == number {
+			return true
+		}
+	}
+}
+
+func (w *wire) send(to netip.Addr, mac net.HardwareAddr) uint32 {
+	w.t.Helper()
+	w.sequence++
+	frame := frames.Frame(testClient.Addr(), to, 17, frames.UDP(testClient, netip.AddrPortFrom(to, probePort), binary.BigEndian.AppendUint32(nil, w.sequence)))
+	copy(frame, mac)
+	w.put(frame)
+	return w.sequence
+}
+
+// put sends a frame as it is.
+func (w *wire) put(frame []byte) {
+	w.t.Helper()
+	must(w.t, unix.Sendto(w.raw, frame, 0, &unix.SockaddrLinklayer{Ifindex: w.ifindex}))
+}
+
+// flood sends to the VIP under the interface's own MAC, which the kernel takes unless
+// something keeps it away, while f runs. It returns how many arrived.
+func (w *wire) flood(f func()) (sent, arrived int) {
+	w.t.Helper()
+	const port = probePort + 1
+	received, err := net.ListenUDP("udp4", &net.UDPAddr{Port: port})
+	must(w.t, err)
+	defer received.Close()
+	frame := frames.Frame(testClient.Addr(), frames.VIP4, 17, frames.UDP(testClient, netip.AddrPortFrom(frames.VIP4, port), nil))
+	copy(frame, w.mac)
+	stop, done := make(chan struct{}), make(chan int)
+	go func() {
+		n := 0
+		for {
+			select {
+			case <-stop:
+				done <- n
+				return
+			default:
+			}
+			if unix.Sendto(w.raw, frame, 0, &unix.SockaddrLinklayer{Ifindex: w.ifindex}) == nil {
+				n++
+			}
+		}
+	}()
+	f()
+	close(stop)
+	sent = <-done
+	for must(w.t, received.SetReadDeadline(time.Now().Add(50*time.Millisecond))); ; arrived++ {
+		if _, err := received.Read(make([]byte, 1)); err != nil {
+			return sent, arrived
+		}
+	}
+}
