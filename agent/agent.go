@@ -22,7 +22,6 @@ import (
 	"github.com/opennlb/opennlb/config"
 	"github.com/opennlb/opennlb/control"
 	"github.com/opennlb/opennlb/dataplane"
-	"github.com/opennlb/opennlb/dataplane/ebpf"
 	"github.com/opennlb/opennlb/l2"
 	"github.com/opennlb/opennlb/membership"
 )
@@ -90,7 +89,7 @@ func Run(ctx context.Context, cfg *config.Config, opt Options) (err error) {
 		return err
 	}
 
-	engine, err := ebpf.Open(dataplane.Setup{
+	engine, err := openEngine(dataplane.Setup{
 		Cluster: cfg.Cluster.Name, Member: cfg.Member.Name, Interface: cfg.Member.Interface, Kind: cfg.Dataplane,
 		SourceMAC: id.sourceMAC, ClusterMAC: id.clusterMAC, Priority: cfg.Member.Priority, BeaconKey: id.beaconKey,
 	}, log)

@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/opennlb/opennlb/config"
+	"github.com/opennlb/opennlb/dataplane/afpacket"
 	"github.com/opennlb/opennlb/dataplane/ebpf"
 	"github.com/opennlb/opennlb/l2"
 )
@@ -30,7 +31,7 @@ func Cleanup(cfg *config.Config) error {
 	mac := l2.ClusterMAC(cfg.Cluster.Mode, l2.ClusterAddr(cfg.Cluster.VIPs))
 	errs = append(errs, iface.RemoveMAC(mac), iface.Close())
 	if errors.Join(errs...) == nil { // else the data plane must stay: it keeps the VIPs silent
-		errs = append(errs, ebpf.Remove(cfg.Cluster.Name, cfg.Member.Name))
+		errs = append(errs, ebpf.Remove(cfg.Cluster.Name, cfg.Member.Name), afpacket.Remove(cfg.Cluster.Name, cfg.Member.Name))
 	}
 	return errors.Join(append(errs, unlock())...)
 }

@@ -18,7 +18,7 @@ type Setup struct {
 	Cluster    string           // with Member: identifies the pins
 	Member     string           //
 	Interface  string           // in the caller's network namespace
-	Kind       string           // auto, xdp or tc
+	Kind       string           // auto, xdp, tc or afpacket
 	SourceMAC  net.HardwareAddr // Ethernet source of packets from a VIP
 	ClusterMAC net.HardwareAddr // payload of ARP on behalf of a VIP; never an Ethernet source
 	Priority   uint8            // of this member, as beacons name it; 0: beacons are frames like any other
@@ -42,7 +42,7 @@ type Engine interface {
 	Beacons() <-chan converge.Beacon
 	// Counters reads the packets counted since the engine was opened.
 	Counters() ([]Counter, error)
-	// Kind is the engine that runs: "xdp" or "tc".
+	// Kind is the engine that runs: "xdp", "tc" or "afpacket".
 	Kind() string
 	// FollowsNAT reports whether the engine knows the connections of services behind
 	// NAT, such as containers, when buckets move. If not, they break then.

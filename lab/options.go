@@ -13,7 +13,7 @@ import (
 type Options struct {
 	Members   int           // 1 to 32; default 3
 	Mode      string        // unicast (default), multicast or igmp
-	Dataplane string        // auto (default), tc or xdp
+	Dataplane string        // auto (default), xdp, tc or afpacket
 	Clients   int           // client addresses, 1 to 4000; default 300
 	IPv6      bool          // a second VIP, fd77::100, and an IPv6 address for every client
 	Rules     string        // port rules as a YAML list; default DefaultRules
@@ -45,8 +45,8 @@ func (o Options) withDefaults() (Options, error) {
 	if !slices.Contains([]string{"unicast", "multicast", "igmp"}, o.Mode) {
 		return o, fmt.Errorf("mode: %q: use unicast, multicast or igmp", o.Mode)
 	}
-	if !slices.Contains([]string{"auto", "tc", "xdp"}, o.Dataplane) {
-		return o, fmt.Errorf("dataplane: %q: use auto, tc or xdp", o.Dataplane)
+	if !slices.Contains([]string{"auto", "xdp", "tc", "afpacket"}, o.Dataplane) {
+		return o, fmt.Errorf("dataplane: %q: use auto, xdp, tc or afpacket", o.Dataplane)
 	}
 	if _, err := exec.LookPath(o.Nlbd); err != nil {
 		return o, fmt.Errorf("find nlbd: %w: run make build first", err)

@@ -21,7 +21,7 @@ type clusterFlags struct {
 
 func (f *clusterFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.mode, "mode", "unicast", "how the members share the cluster MAC: unicast, multicast or igmp")
-	cmd.Flags().StringVar(&f.dataplane, "dataplane", "auto", "where frames are decided: auto, tc or xdp")
+	cmd.Flags().StringVar(&f.dataplane, "dataplane", "auto", "where frames are decided: auto, xdp, tc or afpacket")
 	cmd.Flags().IntVar(&f.members, "members", 3, "number of members, 2 to 32; two processors carry about 20")
 	cmd.Flags().StringVar(&f.nlbd, "nlbd", "", "the nlbd to run (default: beside nlblab, or from PATH)")
 }
@@ -33,7 +33,7 @@ func (f *clusterFlags) options(e env) (lab.Options, error) {
 		allowed     []string
 	}{
 		{"mode", f.mode, []string{"unicast", "multicast", "igmp"}},
-		{"dataplane", f.dataplane, []string{"auto", "tc", "xdp"}},
+		{"dataplane", f.dataplane, []string{"auto", "xdp", "tc", "afpacket"}},
 	} {
 		if !slices.Contains(c.allowed, c.value) {
 			return lab.Options{}, errUsage{fmt.Errorf("--%s %q: use one of %s", c.flag, c.value, strings.Join(c.allowed, ", "))}

@@ -39,15 +39,22 @@ func openGuard(name string, dev device, own, source, cluster net.HardwareAddr) (
 	return g, g.unknown, nil
 }
 
-// removeGuard removes the table of a dead engine, if there is one.
+// removeGuard removes the table of a dead engine, if there is one. A kernel without
+// nftables has none.
 func removeGuard(name string) error {
 	g, err := newGuard(name)
+	if errors.Is(err, unix.EPROTONOSUPPORT) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
 	found, err := g.exists()
-	if found {
+	switch {
+	case found:
 		err = g.takeDown()
+	case errors.Is(err, unix.EINVAL): // netfilter knows no such subsystem
+		err = nil
 	}
 	return errors.Join(err, g.close())
 }

@@ -10,6 +10,10 @@ import (
 	"github.com/opennlb/opennlb/nlbhash"
 )
 
+// ErrUnavailable is wrapped by errors of Open that say that this kernel, or the
+// container around this process, does not let it use eBPF; nothing is left behind.
+var ErrUnavailable = errors.New("eBPF is not available")
+
 // options are for tests.
 type options struct {
 	clsact bool // as on a kernel without tcx
@@ -49,10 +53,10 @@ func (e *Engine) open(setup dataplane.Setup, opts options) (takeover bool, err e
 		return false, err
 	}
 	if err := mountBPFFS(e.log); err != nil {
-		return false, err
+		return false, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	if err := os.MkdirAll(string(e.pins), 0o700); err != nil {
-		return false, fmt.Errorf("make directory for pins: %w", err)
+		return false, fmt.Errorf("%w: make directory for pins: %w", ErrUnavailable, err)
 	}
 	lock, err := e.pins.lock()
 	if err != nil {
@@ -67,6 +71,9 @@ func (e *Engine) open(setup dataplane.Setup, opts options) (takeover bool, err e
 	}
 	takeover = old != nil
 	if e.objects, err = e.load(setup); err != nil {
+		if !takeover { // with a predecessor's programs around it is some other trouble
+			err = fmt.Errorf("%w: %w", ErrUnavailable, err)
+		}
 		return takeover, err
 	}
 	e.onClose(e.objects.close)
