@@ -28,7 +28,8 @@ type Engine struct {
 	vips   []netip.Addr // of the policy in force
 	closed bool
 
-	injector *injector // these belong to the goroutine that reads the ring
+	now      func() dataplane.Instant // these belong to the goroutine that reads the ring
+	injector *injector
 	refused  int
 	told     time.Time
 }
@@ -48,7 +49,7 @@ func (e *Engine) Install(p *portrules.Policy) error {
 		if err := e.guard.add(p.VIPs); err != nil {
 			return err
 		}
-		filter, err := frameFilter(p.VIPs)
+		filter, err := frameFilter(e.guard.way.mark, p.VIPs)
 		if err != nil {
 			return err
 		}
@@ -121,7 +122,7 @@ func (e *Engine) read() error {
 // take judges one frame and hands it on if it is accepted. What needs no decision,
 // answers to the kernel's own ARP and NDP, the guard has let in already.
 func (e *Engine) take(c captured) {
-	d := e.judge.decide(c.frame(), c.arrived, dataplane.Now())
+	d := e.judge.decide(c.frame(), c.arrived, e.now())
 	if d.Verdict != portrules.Accept || d.Reason == portrules.NeighborReply {
 		return
 	}

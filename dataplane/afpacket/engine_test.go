@@ -1,11 +1,16 @@
 package afpacket
 
 import (
+	"log/slog"
+	"net/netip"
 	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/opennlb/opennlb/dataplane"
 	"github.com/opennlb/opennlb/portrules/frames"
@@ -123,6 +128,62 @@ func TestFrozen(t *testing.T) {
 	w.dedicated()
 }
 
+// Neither a cable that was out nor an interface that was made anew keeps a member, or
+// its successor, silent or lets the kernel answer.
+func TestInterfaceReturns(t *testing.T) {
+	enterNamespace(t)
+	w := newWire(t)
+	e := openEngine(t)
+	serve(t, e, frames.Policy(own))
+	l, err := netlink.LinkByName(testInterface)
+	must(t, err)
+	must(t, netlink.LinkSetDown(l))
+	must(t, netlink.LinkSetUp(l))
+	must(t, netlink.RouteReplace(w.route))
+	if !w.answers() {
+		t.Error("does not answer when the link is up again")
+	}
+	must(t, e.Close())
+
+	child := startChild(t)
+	must(t, child.Process.Kill())
+	child.Wait()
+	must(t, netlink.LinkDel(l))
+	addVeth(t)
+	w.close()
+	w = newWire(t)
+	e = openEngine(t)
+	if w.answers() || w.hears(w.send(frames.VIP4, w.mac), 100*time.Millisecond) {
+		t.Error("answers at a new interface before Install")
+	}
+	serve(t, e, frames.Policy(own))
+	if !w.answers() {
+		t.Error("does not answer at a new interface")
+	}
+}
+
+// Members of two clusters share an interface; each lets the other's frames alone.
+func TestTwoClusters(t *testing.T) {
+	enterNamespace(t)
+	w := newWire(t)
+	p, q := frames.Policy(own), frames.Policy(own)
+	p.VIPs, q.VIPs = p.VIPs[:1], q.VIPs[1:]
+	must(t, netlink.AddrAdd(w.lo, &netlink.Addr{IPNet: netlink.NewIPNet(frames.VIP4b.AsSlice())}))
+	e := openEngine(t)
+	setup := testSetup(t)
+	setup.Cluster += "-other"
+	other, err := Open(setup, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	must(t, err)
+	defer other.Close()
+	serve(t, e, p)
+	serve(t, other, q)
+	for _, vip := range []netip.Addr{frames.VIP4, frames.VIP4b} {
+		if !w.hears(w.send(vip, frames.ClusterMAC[:]), 300*time.Millisecond) {
+			t.Errorf("nobody answers for %s", vip)
+		}
+	}
+}
+
 func TestRemove(t *testing.T) {
 	enterNamespace(t)
 	w := newWire(t)
@@ -143,5 +204,22 @@ func checkNothingLeft(t *testing.T) {
 	out, err := exec.Command("sh", "-c", "nft list ruleset; ip -o link | grep ': nlb[0-9a-f]\\{8\\}[io]@'; ss -x -l -H | grep '@nlb/test.*"+t.Name()+"'").CombinedOutput()
 	if len(out) != 0 {
 		t.Errorf("left behind: %s%v", out, err)
+	}
+}
+
+// What others send into the passage, such as a host's multicast, goes nowhere.
+func TestSeal(t *testing.T) {
+	enterNamespace(t)
+	w := newWire(t)
+	e := openEngine(t)
+	serve(t, e, frames.Policy(own))
+	intruder := packetSocket(t, e.guard.way.outer, 0)
+	for _, vip := range []netip.Addr{frames.VIP4, frames.Own4} {
+		w.sequence++
+		frame := w.datagram(vip, w.mac)
+		_, _ = unix.Write(intruder, frame) // an error will do
+		if w.hears(w.sequence, 100*time.Millisecond) {
+			t.Errorf("a frame to %s from the passage reaches the kernel", vip)
+		}
 	}
 }

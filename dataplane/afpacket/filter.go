@@ -26,8 +26,8 @@ const takeAll = 1 << 18
 // frameFilter is a socket filter that takes what the judge may have to do with:
 // ARP, neighbour discovery, beacons, and packets to a VIP. It compares the last four
 // bytes of addresses. Other traffic, be it ever so much, is not copied to the ring.
-func frameFilter(vips []netip.Addr) ([]bpf.RawInstruction, error) {
-	program := received()
+func frameFilter(mark uint32, vips []netip.Addr) ([]bpf.RawInstruction, error) {
+	program := received(mark)
 	program = append(program, bpf.LoadAbsolute{Off: 12, Size: 2})
 	var v4, v6 []netip.Addr
 	for _, vip := range vips {
@@ -62,7 +62,7 @@ func frameFilter(vips []netip.Addr) ([]bpf.RawInstruction, error) {
 
 // received refuses what this host sends, what the engine itself hands on, and frames
 // of other VLANs, whose tag the kernel has taken out.
-func received() []bpf.Instruction {
+func received(mark uint32) []bpf.Instruction {
 	const vlanID = 0x0fff
 	return []bpf.Instruction{
 		bpf.LoadExtension{Num: bpf.ExtType},

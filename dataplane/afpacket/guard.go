@@ -18,6 +18,7 @@ import (
 type guard struct {
 	conn    *nftables.Conn
 	table   *nftables.Table
+	way     passage
 	v4, v6  *nftables.Set
 	vips    []netip.Addr // in the sets, as far as this engine put them there
 	unknown bool         // a dead predecessor may have left others in the sets
@@ -26,12 +27,13 @@ type guard struct {
 // openGuard puts the table up on an interface, or takes over that of a dead
 // predecessor: its chains get the rules anew at one instant, its VIPs stay until the
 // first setVIPs.
-func openGuard(name string, dev device, own, source, cluster net.HardwareAddr) (g *guard, takeover bool, err error) {
+func openGuard(name string, dev device, way passage, source, cluster net.HardwareAddr) (g *guard, takeover bool, err error) {
 	if g, err = newGuard(name); err != nil {
 		return nil, false, err
 	}
+	g.way = way
 	if g.unknown, err = g.exists(); err == nil {
-		err = g.putUp(dev, own, source, cluster)
+		err = g.putUp(dev, source, cluster)
 	}
 	if err != nil {
 		return nil, g.unknown, errors.Join(err, g.close())
@@ -85,23 +87,23 @@ func (g *guard) exists() (bool, error) {
 
 // putUp adds what is missing and replaces all rules, in one transaction. The chains
 // are named after their interface, so that those of another one keep guarding it.
-func (g *guard) putUp(dev device, own, source, cluster net.HardwareAddr) error {
+func (g *guard) putUp(dev device, source, cluster net.HardwareAddr) error {
 	g.conn.AddTable(g.table)
 	for _, set := range []*nftables.Set{g.v4, g.v6} {
 		if err := g.conn.AddSet(set, nil); err != nil {
 			return fmt.Errorf("add set %s: %w", set.Name, err)
 		}
 	}
-	g.fill(g.chain("in-", dev.name, nftables.ChainHookIngress), g.ingress(own))
+	g.fill(g.chain("in-", dev.name, nftables.ChainHookIngress), g.ingress(dev.mac))
 	g.fill(g.chain("out-", dev.name, nftables.ChainHookEgress), g.egress(source, cluster))
 	return g.commit("put up table")
 }
 
-// seal drops what anybody but the injector sends into a passage: it would arrive at
-// the interface. The chain goes when the passage does.
-func (g *guard) seal(p passage) error {
-	g.fill(g.chain("seal-", p.outer, nftables.ChainHookEgress), []rule{{isMark(mark), accept}, {drop}})
-	return g.commit("seal " + p.outer)
+// seal drops what anybody but the injector sends into the passage: it would arrive at
+// the interface.
+func (g *guard) seal() error {
+	g.fill(g.chain("seal-", g.way.outer, nftables.ChainHookEgress), []rule{{isMark(g.way.mark), accept}, {drop}})
+	return g.commit("seal " + g.way.outer)
 }
 
 func (g *guard) chain(prefix, device string, hook *nftables.ChainHook) *nftables.Chain {

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"encoding/binary"
 	"math/rand/v2"
+	"net/netip"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -12,9 +14,9 @@ import (
 	"github.com/opennlb/opennlb/portrules/frames"
 )
 
-// With nobody there to judge, the guard lets through exactly what portrules.Decide
-// calls none of ours, and the answers to the kernel's own questions; the latter under
-// the interface's own MAC.
+// While there is no lease, the guard lets through exactly what portrules.Decide calls
+// none of ours, and the answers to the kernel's own questions; the latter under the
+// interface's own MAC. All that is to be counted comes through the filter of the ring.
 func TestGuard(t *testing.T) {
 	enterNamespace(t)
 	w := newWire(t)
@@ -25,8 +27,12 @@ func TestGuard(t *testing.T) {
 		policies = append(policies, frames.RandomPolicy(rng))
 	}
 	vectors := frames.Vectors()
-	reasons := map[portrules.Reason]int{}
+	ref := newReference()
+	ref.leaseOver = true
 	for n, p := range policies {
+		p.Epoch = uint64(n+1)<<31 - 1
+		ref.policy = p
+		untilCounted(t, e, ref)
 		must(t, e.Install(p))
 		k := newKernel(t)
 		for i := range 300 {
@@ -34,17 +40,17 @@ func TestGuard(t *testing.T) {
 			if n == 0 && i < len(vectors) {
 				frame = bytes.Clone(vectors[i].Frame)
 			}
-			if len(frame) < 14 || !ofTheKernel(frame) {
+			if len(frame) < 14 || !ofInterest(frame) {
 				continue
 			}
 			if rng.IntN(20) == 0 {
 				copy(frame, bytes.Repeat([]byte{0xff}, 6))
 			}
-			pkt := portrules.Parse(frame)
-			d := p.Decide(&pkt, portrules.Env{LeaseOver: true})
-			reasons[d.Reason]++
+			d := ref.decide(frame)
 			want := frame
 			switch {
+			case binary.BigEndian.Uint16(frame[12:]) == portrules.EtherTypeBeacon:
+				want = nil // those sockets do not see it
 			case d.Reason == portrules.NeighborReply && !isBroadcast(frame):
 				want = append(bytes.Clone(w.mac), frame[6:]...)
 			case d.Verdict != portrules.Pass && d.Reason != portrules.NeighborReply:
@@ -57,13 +63,51 @@ func TestGuard(t *testing.T) {
 		}
 		k.close()
 	}
-	t.Log(reasons)
+	untilCounted(t, e, ref)
+	must(t, e.Close()) // its goroutine has ended
+	ref.compare(t, e.judge)
 }
 
-// ofTheKernel says whether the kernel has something to do with a frame.
-func ofTheKernel(frame []byte) bool {
+// untilCounted waits until the engine has judged all that the reference has.
+func untilCounted(t *testing.T, e *Engine, ref *reference) {
+	t.Helper()
+	var want, got uint64
+	for reason := portrules.NotVIP + 1; reason < portrules.NumReasons; reason++ {
+		want += ref.reasons[reason]
+	}
+	for began := time.Now(); time.Since(began) < time.Second; time.Sleep(time.Millisecond) {
+		got = 0
+		for _, c := range e.judge.counters.read() {
+			got += c.Packets
+		}
+		if got == want {
+			return
+		}
+	}
+	t.Fatalf("%d frames counted, want %d", got, want)
+}
+
+// The longest lists of VIPs make no filter too long.
+func TestFilterOfMany(t *testing.T) {
+	for _, v4 := range []int{0, 1, 32, portrules.MaxVIPs} {
+		var vips []netip.Addr
+		for i := range portrules.MaxVIPs {
+			if i < v4 {
+				vips = append(vips, netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}))
+			} else {
+				vips = append(vips, netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, 15: byte(i)}))
+			}
+		}
+		if _, err := frameFilter(1, vips); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// ofInterest says whether the kernel or the engine has something to do with a frame.
+func ofInterest(frame []byte) bool {
 	switch binary.BigEndian.Uint16(frame[12:]) {
-	case portrules.EtherTypeARP, portrules.EtherTypeIPv4, portrules.EtherTypeIPv6:
+	case portrules.EtherTypeARP, portrules.EtherTypeIPv4, portrules.EtherTypeIPv6, portrules.EtherTypeBeacon:
 		return true
 	}
 	return false

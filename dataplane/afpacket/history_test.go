@@ -44,6 +44,17 @@ func TestHistory(t *testing.T) {
 	}
 }
 
+// A lease must not end late.
+func TestClock(t *testing.T) {
+	clock := newClock()
+	for range 1000 {
+		before, now, after := dataplane.Now(), clock(), dataplane.Now()
+		if now < before || now > after.Add(time.Millisecond) {
+			t.Fatalf("says %d between %d and %d", now, before, after)
+		}
+	}
+}
+
 // Old datagrams are forgotten first, and known ones take no second place.
 func TestFragments(t *testing.T) {
 	var f fragments

@@ -7,10 +7,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mark is what the kernel's packets carry on their way from the injector to the
-// interface and nowhere else: "nlb" in ASCII. No frame from the wire has one.
-const mark = 0x6e6c62
-
 // injector hands frames to the kernel as if they had arrived with the interface's own
 // MAC as destination.
 type injector struct {
@@ -36,7 +32,7 @@ func (i *injector) open(p passage) error {
 	for _, o := range []struct{ level, option, value int }{
 		{unix.SOL_PACKET, unix.PACKET_VNET_HDR, 1},     // what is checksummed and cut, and what is not yet
 		{unix.SOL_PACKET, unix.PACKET_QDISC_BYPASS, 1}, // there is no queue
-		{unix.SOL_SOCKET, unix.SO_MARK, mark},
+		{unix.SOL_SOCKET, unix.SO_MARK, int(p.mark)},
 	} {
 		if err := unix.SetsockoptInt(i.socket, o.level, o.option, o.value); err != nil {
 			return fmt.Errorf("set option %d: %w", o.option, err)

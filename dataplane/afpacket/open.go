@@ -16,7 +16,7 @@ import (
 // namespace. It takes over the table of a dead predecessor, so that at no instant VIP
 // traffic reaches the kernel unjudged. If Open goes wrong then, the table stays.
 func Open(setup dataplane.Setup, log *slog.Logger) (*Engine, error) {
-	e := &Engine{log: log}
+	e := &Engine{log: log, now: newClock()}
 	takeover, err := e.open(setup)
 	if err == nil {
 		return e, nil
@@ -47,19 +47,19 @@ func (e *Engine) open(setup dataplane.Setup) (takeover bool, err error) {
 	}
 	e.onClose(diag.close)
 
-	e.guard, takeover, err = openGuard(name, dev, dev.mac, setup.SourceMAC, setup.ClusterMAC)
+	way := passageOf(setup.Cluster, setup.Member)
+	e.guard, takeover, err = openGuard(name, dev, way, setup.SourceMAC, setup.ClusterMAC)
 	if err != nil {
 		return takeover, err
 	}
 	e.onClose(e.guard.close)
 	e.onRemove(e.guard.takeDown)
 
-	way := passageOf(setup.Cluster, setup.Member)
 	e.onRemove(way.remove)
 	if err := way.make(dev.index); err != nil {
 		return takeover, err
 	}
-	if err := e.guard.seal(way); err != nil {
+	if err := e.guard.seal(); err != nil {
 		return takeover, err
 	}
 	if err := way.open(); err != nil {
@@ -70,7 +70,7 @@ func (e *Engine) open(setup dataplane.Setup) (takeover bool, err error) {
 	}
 	e.onClose(e.injector.close)
 
-	filter, err := frameFilter(nil)
+	filter, err := frameFilter(way.mark, nil)
 	if err != nil {
 		return takeover, err
 	}

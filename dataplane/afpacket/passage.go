@@ -17,6 +17,7 @@ import (
 type passage struct {
 	outer, inner string
 	outerIndex   int
+	mark         uint32 // of packets in the passage and nowhere else; none from the wire has one
 }
 
 // passageOf names the passage of a member, which a dead predecessor may have left.
@@ -24,7 +25,7 @@ func passageOf(cluster, member string) passage {
 	h := fnv.New32a()
 	fmt.Fprintf(h, "%s/%s", cluster, member)
 	name := fmt.Sprintf("nlb%08x", h.Sum32())
-	return passage{outer: name + "o", inner: name + "i"}
+	return passage{outer: name + "o", inner: name + "i", mark: h.Sum32() | 1}
 }
 
 // make replaces the passage by one to an interface. It is closed until open.

@@ -13,13 +13,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The ring holds what arrives while this process does not run. A block goes to the
-// reader when it is full or retire old, so that at the least 128 blocks last 128 ms,
-// and one of them holds the largest frame that receive offload makes.
+// The ring holds what arrives while this process does not run: 8192 frames. Those that
+// receive offload has made larger than a slot come whole by the socket's queue.
 const (
-	blockSize  = 128 << 10
-	blockCount = 128
-	retire     = time.Millisecond // of blocks; the kernel knows no shorter time
+	slotSize  = 2048
+	slotCount = 8192
+	blockSize = 64 << 10 // of memory that the kernel must have in one piece
+	queueSize = 8 << 20
 )
 
 // vnetLength is the size of struct virtio_net_hdr, which stands before each frame.
@@ -35,17 +35,20 @@ type captured struct {
 func (c captured) frame() []byte { return c.vnet[vnetLength:] }
 
 // ring is a packet socket that receives into shared memory (packet(7) and the
-// kernel's Documentation/networking/packet_mmap.rst, TPACKET_V3).
+// kernel's Documentation/networking/packet_mmap.rst). It is of TPACKET_V2, which wakes
+// the reader for each frame; V3 hands over blocks of frames, the last of them only
+// when a timer ends, which adds a millisecond to every round trip.
 type ring struct {
 	socket int
 	wake   int // eventfd: readable when the ring is closing
 	memory []byte
+	large  []byte // a frame from the socket's queue
 }
 
 // openRing receives the frames that a filter takes from an interface of the calling
 // thread's network namespace.
 func openRing(ifindex int, filter []bpf.RawInstruction) (*ring, error) {
-	r := &ring{socket: -1, wake: -1}
+	r := &ring{socket: -1, wake: -1, large: make([]byte, vnetLength+takeAll)}
 	if err := r.open(ifindex, filter); err != nil {
 		r.close()
 		return nil, fmt.Errorf("open packet socket: %w", err)
@@ -61,26 +64,27 @@ func (r *ring) open(ifindex int, filter []bpf.RawInstruction) (err error) {
 	if r.socket, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0); err != nil {
 		return err
 	}
-	for _, o := range []struct{ option, value int }{
-		{unix.PACKET_VERSION, unix.TPACKET_V3},
-		{unix.PACKET_VNET_HDR, 1},
+	for _, o := range []struct{ level, option, value int }{
+		{unix.SOL_PACKET, unix.PACKET_VERSION, unix.TPACKET_V2},
+		{unix.SOL_PACKET, unix.PACKET_VNET_HDR, 1},
+		{unix.SOL_PACKET, unix.PACKET_COPY_THRESH, 1},
+		{unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, queueSize},
 	} {
-		if err := unix.SetsockoptInt(r.socket, unix.SOL_PACKET, o.option, o.value); err != nil {
+		if err := unix.SetsockoptInt(r.socket, o.level, o.option, o.value); err != nil {
 			return fmt.Errorf("set option %d: %w", o.option, err)
 		}
 	}
 	if err := r.setFilter(filter); err != nil {
 		return err
 	}
-	request := unix.TpacketReq3{
-		Block_size: blockSize, Block_nr: blockCount,
-		Frame_size: blockSize, Frame_nr: blockCount, // of no meaning here, but checked
-		Retire_blk_tov: uint32(retire / time.Millisecond),
+	request := unix.TpacketReq{
+		Block_size: blockSize, Block_nr: slotCount * slotSize / blockSize,
+		Frame_size: slotSize, Frame_nr: slotCount,
 	}
-	if err := unix.SetsockoptTpacketReq3(r.socket, unix.SOL_PACKET, unix.PACKET_RX_RING, &request); err != nil {
-		return fmt.Errorf("make ring of %d bytes: %w", blockSize*blockCount, err)
+	if err := unix.SetsockoptTpacketReq(r.socket, unix.SOL_PACKET, unix.PACKET_RX_RING, &request); err != nil {
+		return fmt.Errorf("make ring of %d bytes: %w", slotSize*slotCount, err)
 	}
-	r.memory, err = unix.Mmap(r.socket, 0, blockSize*blockCount, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	r.memory, err = unix.Mmap(r.socket, 0, slotSize*slotCount, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if err != nil {
 		return fmt.Errorf("map ring: %w", err)
 	}
@@ -107,40 +111,39 @@ func (r *ring) setFilter(filter []bpf.RawInstruction) error {
 
 // run gives all frames to handle, until stop. It outlasts the interface going down.
 func (r *ring) run(handle func(captured)) error {
-	for i := 0; ; i = (i + 1) % blockCount {
-		block := r.memory[i*blockSize : (i+1)*blockSize]
-		// What the kernel wrote before it gave the block away is read after this, and
-		// read before the block is given back.
-		status := (*uint32)(unsafe.Pointer(&block[blockStatus]))
-		for atomic.LoadUint32(status)&unix.TP_STATUS_USER == 0 {
+	for i := 0; ; i = (i + 1) % slotCount {
+		slot := r.memory[i*slotSize : (i+1)*slotSize]
+		head := (*unix.Tpacket2Hdr)(unsafe.Pointer(&slot[0]))
+		// What the kernel wrote before it gave the slot away is read after this, and
+		// read before the slot is given back.
+		for atomic.LoadUint32(&head.Status)&unix.TP_STATUS_USER == 0 {
 			stopped, err := r.wait()
 			if stopped || err != nil {
 				return err
 			}
 		}
-		walk(block, handle)
-		atomic.StoreUint32(status, unix.TP_STATUS_KERNEL)
+		handle(r.read(slot, head))
+		atomic.StoreUint32(&head.Status, unix.TP_STATUS_KERNEL)
 	}
 }
 
-// blockStatus is where struct tpacket_block_desc has struct tpacket_hdr_v1, and that
-// the word which says whose the block is.
-const blockStatus = unsafe.Offsetof(unix.TpacketBlockDesc{}.Hdr) + unsafe.Offsetof(unix.TpacketHdrV1{}.Block_status)
-
-// walk reads the frames of one block.
-func walk(block []byte, handle func(captured)) {
-	head := (*unix.TpacketHdrV1)(unsafe.Pointer(&block[blockStatus]))
-	at := head.Offset_to_first_pkt
-	for range head.Num_pkts {
-		p := (*unix.Tpacket3Hdr)(unsafe.Pointer(&block[at]))
-		start := at + uint32(p.Mac)
-		handle(captured{
-			vnet:    block[start-vnetLength : start+p.Snaplen],
-			arrived: int64(p.Sec)*int64(time.Second) + int64(p.Nsec),
-			whole:   p.Snaplen == p.Len,
-		})
-		at += p.Next_offset
+// read returns the frame in a slot, or the one in the socket's queue of which the slot
+// has the beginning; the queue keeps the order of the ring.
+func (r *ring) read(slot []byte, head *unix.Tpacket2Hdr) captured {
+	start := uint32(head.Mac)
+	c := captured{
+		vnet:    slot[start-vnetLength : start+head.Snaplen],
+		arrived: int64(head.Sec)*int64(time.Second) + int64(head.Nsec),
+		whole:   head.Snaplen == head.Len,
 	}
+	if head.Status&unix.TP_STATUS_COPY == 0 {
+		return c
+	}
+	n, _, err := unix.Recvfrom(r.socket, r.large, unix.MSG_DONTWAIT)
+	if err == nil && n == vnetLength+int(head.Len) {
+		c.vnet, c.whole = r.large[:n], true
+	}
+	return c
 }
 
 // wait sleeps until the ring has something to read or is stopped.

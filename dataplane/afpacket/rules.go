@@ -43,7 +43,7 @@ func (g *guard) ingress(own net.HardwareAddr) []rule {
 	broadcast := isPacket(unix.PACKET_BROADCAST)
 	toOwn := join(setField(link, 0, own), setPacket(unix.PACKET_HOST))
 	return []rule{
-		{isMark(mark), setMark(0), setPacket(unix.PACKET_HOST), accept},
+		{isMark(g.way.mark), setMark(0), setPacket(unix.PACKET_HOST), accept},
 		{equal(link, 12, 0x81, 0x00), otherVLAN(), accept},
 		{equal(link, 12, 0x88, 0xa8), otherVLAN(), accept},
 		{arp, in(g.v4, arpSender), drop},

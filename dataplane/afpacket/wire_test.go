@@ -16,10 +16,12 @@ import (
 // wire sends real frames to the interface under test, through its peer, and sees
 // what the kernel makes of them.
 type wire struct {
-	t        *testing.T
+	t        testing.TB
 	mac      net.HardwareAddr // of the interface
 	raw      int              // packet socket on the peer
 	ifindex  int
+	lo       netlink.Link
+	route    *netlink.Route // to the client
 	received *net.UDPConn
 	sequence uint32
 }
@@ -30,7 +32,7 @@ var testClient = netip.AddrPortFrom(frames.Client, frames.ClientPort)
 
 // newWire gives the interface its dedicated address, the host the VIP, and the
 // client a route.
-func newWire(t *testing.T) *wire {
+func newWire(t testing.TB) *wire {
 	t.Helper()
 	l, err := netlink.LinkByName(testInterface)
 	must(t, err)
@@ -44,15 +46,24 @@ func newWire(t *testing.T) *wire {
 		return a
 	}
 	must(t, netlink.AddrAdd(l, parse(frames.Own4.String()+"/24")))
-	must(t, netlink.AddrAdd(lo, parse(frames.VIP4.String()+"/32")))
-	must(t, netlink.RouteAdd(&netlink.Route{LinkIndex: l.Attrs().Index, Dst: parse("198.51.100.0/24").IPNet, Scope: netlink.SCOPE_LINK}))
-	w := &wire{t: t, mac: l.Attrs().HardwareAddr, ifindex: peer.Attrs().Index}
+	must(t, netlink.AddrReplace(lo, parse(frames.VIP4.String()+"/32")))
+	w := &wire{t: t, mac: l.Attrs().HardwareAddr, ifindex: peer.Attrs().Index, lo: lo}
+	w.route = &netlink.Route{LinkIndex: l.Attrs().Index, Dst: parse("198.51.100.0/24").IPNet, Scope: netlink.SCOPE_LINK}
+	must(t, netlink.RouteAdd(w.route))
 	w.raw, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
 	must(t, err)
 	w.received, err = net.ListenUDP("udp4", &net.UDPAddr{Port: probePort})
 	must(t, err)
-	t.Cleanup(func() { unix.Close(w.raw); w.received.Close() })
+	t.Cleanup(w.close)
 	return w
+}
+
+func (w *wire) close() {
+	if w.raw >= 0 {
+		unix.Close(w.raw)
+		w.received.Close()
+		w.raw = -1
+	}
 }
 
 // answers sends a datagram to the VIP under the cluster MAC, and says whether the
@@ -89,10 +100,14 @@ func (w *wire) hears(number uint32, within time.Duration) bool {
 func (w *wire) send(to netip.Addr, mac net.HardwareAddr) uint32 {
 	w.t.Helper()
 	w.sequence++
+	w.put(w.datagram(to, mac))
+	return w.sequence
+}
+
+func (w *wire) datagram(to netip.Addr, mac net.HardwareAddr) []byte {
 	frame := frames.Frame(testClient.Addr(), to, 17, frames.UDP(testClient, netip.AddrPortFrom(to, probePort), binary.BigEndian.AppendUint32(nil, w.sequence)))
 	copy(frame, mac)
-	w.put(frame)
-	return w.sequence
+	return frame
 }
 
 // put sends a frame as it is.
