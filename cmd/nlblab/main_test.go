@@ -21,7 +21,7 @@ func TestUsage(t *testing.T) {
 		usage bool
 	}{
 		{"demo --mode anycast", "use one of unicast, multicast, igmp", true},
-		{"demo --dataplane magic", "use one of auto, tc, xdp", true},
+		{"demo --dataplane magic", "use one of auto, xdp, tc, afpacket", true},
 		{"demo --members 1", "use 2 to 32", true},
 		{"demo --members 33", "use 2 to 32", true},
 		{"up --members x", "invalid argument", true},

@@ -1,6 +1,7 @@
 package afpacket
 
 import (
+	"errors"
 	"io"
 	"math"
 	"math/rand/v2"
@@ -57,7 +58,7 @@ func TestCapture(t *testing.T) {
 	must(t, err)
 	for n := 0; ; n++ {
 		frame, info, err := r.ReadPacketData()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		must(t, err)

@@ -80,6 +80,41 @@ func TestCrashAFPacket(t *testing.T) {
 	c.owners(c.Client.Addrs[:30])
 }
 
+// TestCleanupAFPacket: an orderly stop, and --cleanup after a death, leave the host as
+// it was.
+func TestCleanupAFPacket(t *testing.T) {
+	c := start(t, lab.Options{Dataplane: "afpacket", Clients: 30, Members: 2, IPv6: true})
+	m := c.Members[1]
+	c.ok(m.Stop())
+	stopped := c.hostState(m.Host)
+	ruleset := func() string {
+		out, err := m.Run(c.ctx, "nft", "list", "ruleset")
+		c.ok(err)
+		return out
+	}
+	if out := ruleset(); out != "" {
+		t.Errorf("an orderly stop leaves\n%s", out)
+	}
+	c.ok(m.Start())
+	c.converged(2)
+	c.ok(m.Kill())
+	if out := ruleset(); !strings.Contains(out, lab.VIP.String()) {
+		t.Errorf("no rule keeps the VIP from the kernel of a dead member:\n%s", out)
+	}
+	config, err := m.WriteConfig()
+	c.ok(err)
+	_, err = m.Run(c.ctx, nlbd, "--cleanup", "--config", config)
+	c.ok(err)
+	if out := ruleset(); out != "" {
+		t.Errorf("--cleanup leaves\n%s", out)
+	}
+	for _, change := range changes(stopped, c.hostState(m.Host)) {
+		if !strings.HasSuffix(change, ".sock") { // which the next start replaces
+			t.Errorf("--cleanup leaves: %s", change)
+		}
+	}
+}
+
 // TestFreezeAFPacket: a member that stands still is silent, and stays so on waking, when
 // it finds a ring full of frames that others have answered.
 func TestFreezeAFPacket(t *testing.T) {
