@@ -30,8 +30,8 @@ type Engine struct {
 
 	now      func() dataplane.Instant // these belong to the goroutine that reads the ring
 	injector *injector
-	refused  int
-	told     time.Time
+	taken    int
+	lost     losses
 }
 
 var errClosed = errors.New("the engine is closed")
@@ -82,10 +82,6 @@ func (e *Engine) Renew(until dataplane.Instant) error {
 // Beacons delivers what was heard, see dataplane.Engine.
 func (e *Engine) Beacons() <-chan converge.Beacon { return e.judge.beacons }
 
-// Fence is the highest epoch that a beacon said to be without this member: a policy
-// answers only above it.
-func (e *Engine) Fence() uint64 { return e.judge.fence.Load() }
-
 // Counters reads the packets counted since the engine was opened. Exits that no
 // packet took are left out.
 func (e *Engine) Counters() ([]dataplane.Counter, error) {
@@ -122,6 +118,10 @@ func (e *Engine) read() error {
 // take judges one frame and hands it on if it is accepted. What needs no decision,
 // answers to the kernel's own ARP and NDP, the guard has let in already.
 func (e *Engine) take(c captured) {
+	if e.taken++; e.taken%slotCount == 0 { // so often that a full ring is noticed
+		e.lost.full += int(e.ring.lost())
+		e.lost.tell(e.log, time.Now())
+	}
 	d := e.judge.decide(c.frame(), c.arrived, e.now())
 	if d.Verdict != portrules.Accept || d.Reason == portrules.NeighborReply {
 		return
@@ -131,17 +131,9 @@ func (e *Engine) take(c captured) {
 		return
 	}
 	if err := e.injector.put(c); err != nil {
-		e.complain(err)
-	}
-}
-
-// complain tells of accepted frames that the kernel did not take, now and then: the
-// client repeats them.
-func (e *Engine) complain(err error) {
-	e.refused++
-	if now := time.Now(); now.Sub(e.told) > 10*time.Second {
-		e.log.Warn("hand accepted frames to the kernel", "error", err, "refused", e.refused)
-		e.told = now
+		e.lost.refused++
+		e.lost.why = err
+		e.lost.tell(e.log, time.Now())
 	}
 }
 

@@ -3,6 +3,7 @@ package afpacket
 import (
 	"log/slog"
 	"net/netip"
+	"os"
 	"os/exec"
 	"strings"
 	"syscall"
@@ -117,6 +118,10 @@ func TestFrozen(t *testing.T) {
 		t.Fatal("does not answer")
 	}
 	must(t, child.Process.Signal(syscall.SIGSTOP))
+	var status unix.WaitStatus
+	if _, err := unix.Wait4(child.Process.Pid, &status, unix.WUNTRACED, nil); err != nil || !status.Stopped() {
+		t.Fatalf("the child does not stop: %v, %v", status, err)
+	}
 	if w.answers() { // 300 ms, the lease
 		t.Error("answers while it stands still")
 	}
@@ -159,6 +164,44 @@ func TestInterfaceReturns(t *testing.T) {
 	serve(t, e, frames.Policy(own))
 	if !w.answers() {
 		t.Error("does not answer at a new interface")
+	}
+}
+
+// Accepted frames arrive at the interface itself: strict rp_filter and a socket that is
+// bound to the interface take them.
+func TestArrivesAtInterface(t *testing.T) {
+	enterNamespace(t)
+	w := newWire(t)
+	must(t, os.WriteFile("/proc/sys/net/ipv4/conf/all/rp_filter", []byte("1"), 0))
+	raw, err := w.received.SyscallConn()
+	must(t, err)
+	must(t, raw.Control(func(fd uintptr) { err = unix.BindToDevice(int(fd), testInterface) }))
+	must(t, err)
+	e := openEngine(t)
+	serve(t, e, frames.Policy(own))
+	if w.dedicated(); !w.answers() {
+		t.Error("does not answer")
+	}
+}
+
+// Losses are told, but not all the time.
+func TestLosses(t *testing.T) {
+	var out strings.Builder
+	log, now := slog.New(slog.NewTextHandler(&out, nil)), time.Unix(1000, 0)
+	var l losses
+	for i := range 25 {
+		l.full += 2
+		l.tell(log, now.Add(time.Duration(i)*time.Second))
+	}
+	l.tell(log, now.Add(time.Hour))
+	l.tell(log, now.Add(2*time.Hour)) // nothing since
+	for i, want := range []string{"ring_full=2 ", "ring_full=20 ", "ring_full=20 ", "ring_full=8 ", ""} {
+		line, rest, _ := strings.Cut(out.String(), "\n")
+		if !strings.Contains(line, want) || want == "" && line != "" {
+			t.Errorf("line %d is %q, want %q", i, line, want)
+		}
+		out.Reset()
+		out.WriteString(rest)
 	}
 }
 

@@ -16,8 +16,7 @@ const beaconBacklog = 16
 // fields of package atomic, install and counters are for others too.
 type judge struct {
 	policies atomic.Pointer[history]
-	lease    atomic.Int64  // dataplane.Instant
-	fence    atomic.Uint64 // copy of listener.Fence
+	lease    atomic.Int64 // dataplane.Instant
 	counters counters
 	beacons  chan converge.Beacon
 
@@ -77,7 +76,6 @@ func (j *judge) hear(raw [portrules.BeaconSize]byte) portrules.Reason {
 	if reason != portrules.BeaconHeard {
 		return reason
 	}
-	j.fence.Store(j.listener.Fence)
 	if b, err := converge.ParseBeacon(raw[:], j.listener.Key); err == nil {
 		offer(j.beacons, b)
 	}

@@ -161,6 +161,15 @@ func (r *ring) wait() (stopped bool, err error) {
 	return fds[1].Revents != 0, nil
 }
 
+// lost returns how many frames found no room since it was last asked.
+func (r *ring) lost() uint32 {
+	stats, err := unix.GetsockoptTpacketStats(r.socket, unix.SOL_PACKET, unix.PACKET_STATISTICS)
+	if err != nil {
+		return 0 // it is only told to the operator
+	}
+	return stats.Drops
+}
+
 // stop ends run, once it has nothing to read.
 func (r *ring) stop() error {
 	if _, err := unix.Write(r.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0}); err != nil {
