@@ -206,7 +206,9 @@ func TestLargeAFPacket(t *testing.T) {
 // upload sends long lines to the echo service and wants them back.
 func (c *cluster) upload(src netip.Addr, target netip.AddrPort) {
 	c.t.Helper()
-	conn, err := c.Client.DialFrom(c.ctx, src, target)
+	ctx, cancel := context.WithTimeout(c.ctx, 5*time.Second)
+	defer cancel()
+	conn, err := c.Client.DialFrom(ctx, src, target)
 	c.ok(err)
 	defer conn.Close()
 	c.ok(conn.SetDeadline(time.Now().Add(20 * time.Second)))
