@@ -64,7 +64,7 @@ func serveChild() error {
 	if err != nil {
 		return err
 	}
-	if err := e.Install(frames.Policy(own)); err != nil {
+	if err := e.Install(frames.Policy(own), nil); err != nil {
 		return err
 	}
 	if err := e.Renew(dataplane.Now().Add(childLease)); err != nil {

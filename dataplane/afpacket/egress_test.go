@@ -16,7 +16,7 @@ import (
 func TestEgress(t *testing.T) {
 	enterNamespace(t)
 	e := openEngine(t)
-	must(t, e.Install(frames.Policy(nil))) // no lease: egress does not depend on it
+	must(t, e.Install(frames.Policy(nil), nil)) // no lease: egress does not depend on it
 	out, peer := packetSocket(t, testInterface, 0), packetSocket(t, testPeer, unix.ETH_P_ALL)
 
 	client, client6 := netip.AddrPortFrom(frames.Client, 40000), netip.AddrPortFrom(frames.Client6, 40000)

@@ -37,8 +37,9 @@ type Engine struct {
 var errClosed = errors.New("the engine is closed")
 
 // Install puts a policy in force for all frames that arrive from now on. Frames that
-// wait in the ring are judged by the policy of their time.
-func (e *Engine) Install(p *portrules.Policy) error {
+// wait in the ring are judged by the policy of their time. What is next needs no
+// preparation, and no beacon switches to it: that is the agent's part here.
+func (e *Engine) Install(p *portrules.Policy, _ *dataplane.Next) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.closed {
@@ -65,8 +66,8 @@ func (e *Engine) Install(p *portrules.Policy) error {
 	return e.guard.keep(p.VIPs)
 }
 
-// Prepare does nothing: Install takes no time worth preparing.
-func (e *Engine) Prepare(*portrules.Policy) error { return nil }
+// FollowsNAT is false: connections are looked up among sockets only.
+func (e *Engine) FollowsNAT() bool { return false }
 
 // Renew lets the engine answer until an instant, with which each frame is compared.
 func (e *Engine) Renew(until dataplane.Instant) error {

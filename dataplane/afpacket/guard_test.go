@@ -33,7 +33,7 @@ func TestGuard(t *testing.T) {
 		p.Epoch = uint64(n+1)<<31 - 1
 		ref.policy = p
 		untilCounted(t, e, ref)
-		must(t, e.Install(p))
+		must(t, e.Install(p, nil))
 		k := newKernel(t)
 		for i := range 300 {
 			frame := frames.Random(rng, p)

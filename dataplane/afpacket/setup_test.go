@@ -97,6 +97,6 @@ func openEngine(t testing.TB) *Engine {
 // serve installs a policy and lets the engine answer for longer than any test.
 func serve(t testing.TB, e *Engine, p *portrules.Policy) {
 	t.Helper()
-	must(t, e.Install(p))
+	must(t, e.Install(p, nil))
 	must(t, e.Renew(dataplane.Now().Add(longLease)))
 }

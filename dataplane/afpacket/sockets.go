@@ -19,7 +19,11 @@ type sockets struct {
 	buffer   [4096]byte
 }
 
-const tcpListen = 10 // linux/tcp_states.h
+// States of TCP (linux/tcp_states.h).
+const (
+	tcpTimeWait = 6
+	tcpListen   = 10
+)
 
 // Where fields are in struct inet_diag_req_v2 and inet_diag_msg, both behind struct
 // nlmsghdr (linux/inet_diag.h).
@@ -52,11 +56,12 @@ func openSockets() (*sockets, error) {
 	return s, nil
 }
 
-// has reports whether a socket other than a listener has exactly this flow, from the
-// client's first SYN on. No answer counts as no: silence is better than two answers.
+// has reports whether a connection has exactly this flow, from the client's first SYN
+// on: listeners are none, and what is in TIME_WAIT is over. No answer counts as no:
+// silence is better than two answers.
 func (s *sockets) has(flow portrules.Flow) bool {
 	state, err := s.ask(flow)
-	return err == nil && state != 0 && state != tcpListen
+	return err == nil && state != 0 && state != tcpListen && state != tcpTimeWait
 }
 
 // ask returns the state of the socket that would take the flow's packets; 0: none.
