@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"sync/atomic"
-	"time"
 	"unsafe"
 
 	"github.com/cilium/ebpf"
@@ -67,14 +66,4 @@ func (c *control) close() error {
 	memory := c.memory
 	c.memory = nil
 	return unix.Munmap(memory)
-}
-
-// clockTick is how far the coarse clock of the programs may lag behind
-// CLOCK_MONOTONIC.
-func clockTick() (time.Duration, error) {
-	var tick unix.Timespec
-	if err := unix.ClockGetres(unix.CLOCK_MONOTONIC_COARSE, &tick); err != nil {
-		return 0, fmt.Errorf("read resolution of clock: %w", err)
-	}
-	return time.Duration(tick.Nano()), nil
 }

@@ -7,7 +7,6 @@ import (
 	"os"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/cilium/ebpf"
 
@@ -23,7 +22,6 @@ type Engine struct {
 	pins   pins
 	device device
 	kind   string
-	tick   time.Duration
 	nat    bool   // the programs know connections behind NAT
 	undos  []undo // of what Open did, in that order
 
@@ -108,10 +106,8 @@ func (p placed) rules() []portrules.Rule {
 	return p.policy.Rules
 }
 
-// Renew lets the engine answer until an instant; it may stop one kernel tick (10 ms
-// at most) early, never late, because the programs read a coarse clock. Before the
-// first Install it has no effect: there is nothing to answer for, except in the
-// policy of a dead predecessor.
+// Renew lets the engine answer until an instant. Before the first Install it has no
+// effect: there is nothing to answer for, except in the policy of a dead predecessor.
 func (e *Engine) Renew(until dataplane.Instant) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -121,7 +117,7 @@ func (e *Engine) Renew(until dataplane.Instant) error {
 	if e.active.policy == nil {
 		until = 0
 	}
-	e.control.setLease(uint64(max(0, until.Add(-e.tick))))
+	e.control.setLease(uint64(max(0, until)))
 	return nil
 }
 

@@ -49,9 +49,6 @@ func (e *Engine) open(setup dataplane.Setup, opts options) (takeover bool, err e
 	if e.device, err = findDevice(setup.Interface); err != nil {
 		return false, err
 	}
-	if e.tick, err = clockTick(); err != nil {
-		return false, err
-	}
 	if err := mountBPFFS(e.log); err != nil {
 		return false, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}

@@ -17,7 +17,7 @@ import (
 // made: no session may break or stall for a second, no new connection may fail.
 func TestRandomPlannedChanges(t *testing.T) {
 	clients := trials(200, 1000)
-	c := start(t, lab.Options{Members: 4, Clients: clients + 400})
+	c := start(t, lab.Options{Members: 4, Clients: clients + 500})
 	for _, m := range c.Members {
 		c.ok(m.StartEcho(7))
 	}
@@ -26,7 +26,7 @@ func TestRandomPlannedChanges(t *testing.T) {
 	c.converged(3)
 	held := c.hold(c.Client.Addrs[:clients])
 	fresh := lab.ProbeOptions{Target: web, Lanes: map[string][]netip.Addr{}, Every: 4 * time.Millisecond, Timeout: 3 * time.Second}
-	for i := range trials(1, 4) { // 250 per second in each lane
+	for i := range trials(1, 5) { // 250 per second in each lane
 		fresh.Lanes[fmt.Sprint(i)] = c.Client.Addrs[clients+100*i : clients+100*(i+1)]
 	}
 	probe := c.Client.StartProbe(fresh)
