@@ -58,11 +58,7 @@ func ask(ctx context.Context, conn net.Conn, dst netip.AddrPort) (string, error)
 // AskUDP sends a datagram to the servers of [Host.StartUDP] and returns the name of
 // the host that answered first.
 func (c *Client) AskUDP(ctx context.Context, src, dst netip.AddrPort) (string, error) {
-	var conn net.Conn
-	err := c.ns.Do(func() (err error) {
-		conn, err = net.DialUDP("udp", net.UDPAddrFromAddrPort(src), net.UDPAddrFromAddrPort(dst))
-		return err
-	})
+	conn, err := c.dialUDP(src, dst)
 	if err != nil {
 		return "", err
 	}
@@ -75,6 +71,14 @@ func (c *Client) AskUDP(ctx context.Context, src, dst netip.AddrPort) (string, e
 	buf := make([]byte, 512)
 	n, err := conn.Read(buf)
 	return strings.TrimSpace(string(buf[:n])), err
+}
+
+func (c *Client) dialUDP(src, dst netip.AddrPort) (conn net.Conn, err error) {
+	err = c.ns.Do(func() (err error) {
+		conn, err = net.DialUDP("udp", net.UDPAddrFromAddrPort(src), net.UDPAddrFromAddrPort(dst))
+		return err
+	})
+	return conn, err
 }
 
 // Ping sends count ICMP echo requests and returns how many were answered, answers

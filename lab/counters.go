@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 
 	"github.com/opennlb/opennlb/control"
 	"github.com/opennlb/opennlb/dataplane/ebpf"
+	"github.com/opennlb/opennlb/portrules"
 )
 
 // Counters returns the packets that the member's data plane has counted since its
@@ -55,7 +57,7 @@ func (m *Member) retire() error {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.retired += newConnections(last)
+	m.retired = m.retired.plus(count(last))
 	m.last = nil
 	return nil
 }
@@ -64,6 +66,15 @@ func (m *Member) retire() error {
 // built, over all its nlbds. Missing are those accepted while a member leaves in
 // order, after [Member.Stop] has read its counters.
 func (l *Lab) Accepted(ctx context.Context) (map[string]uint64, error) {
+	return l.accepted(ctx, func(t tally) uint64 { return t.syns })
+}
+
+// AcceptedDatagrams is [Lab.Accepted] for UDP to port 7 of the VIPs, under DefaultRules.
+func (l *Lab) AcceptedDatagrams(ctx context.Context) (map[string]uint64, error) {
+	return l.accepted(ctx, func(t tally) uint64 { return t.datagrams })
+}
+
+func (l *Lab) accepted(ctx context.Context, pick func(tally) uint64) (map[string]uint64, error) {
 	accepted := map[string]uint64{}
 	for _, m := range l.Members {
 		counters, err := m.Counters(ctx)
@@ -71,19 +82,31 @@ func (l *Lab) Accepted(ctx context.Context) (map[string]uint64, error) {
 			return nil, fmt.Errorf("read the counters of %s: %w", m.Name, err)
 		}
 		m.mu.Lock()
-		accepted[m.Name] = m.retired + newConnections(counters)
+		accepted[m.Name] = pick(m.retired.plus(count(counters)))
 		m.mu.Unlock()
 	}
 	return accepted, nil
 }
 
-// newConnections adds up the SYNs accepted.
-func newConnections(counters []control.Counter) uint64 {
-	var n uint64
+// tally is how many packets a data plane accepted of the kinds that the switch counts, too.
+type tally struct{ syns, datagrams uint64 }
+
+func (t tally) plus(u tally) tally { return tally{t.syns + u.syns, t.datagrams + u.datagrams} }
+
+func count(counters []control.Counter) (t tally) {
 	for _, c := range counters {
-		if c.Reason == "new" {
-			n += c.Packets
+		switch {
+		case c.Reason == portrules.New.String():
+			t.syns += c.Packets
+		case c.Rule == datagramRule && acceptsDatagram(c.Reason):
+			t.datagrams += c.Packets
 		}
 	}
-	return n
+	return t
+}
+
+// acceptsDatagram leaves out later fragments, which the switch does not count.
+func acceptsDatagram(reason string) bool {
+	return slices.ContainsFunc([]portrules.Reason{portrules.Owner, portrules.Established, portrules.ResidualConn},
+		func(r portrules.Reason) bool { return r.String() == reason })
 }

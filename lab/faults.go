@@ -74,6 +74,21 @@ func (s *Switch) Sever(ctx context.Context, from, to *Host) error {
 	return s.change(ctx, func(f *faults) { f.severed[link{from.Port, to.Port}] = true })
 }
 
+// Partition lets no frame pass between hosts on different sides, in place of all that
+// was severed before, at one instant. A host on no side hears everybody.
+func (s *Switch) Partition(ctx context.Context, sides ...[]*Host) error {
+	return s.change(ctx, func(f *faults) {
+		clear(f.severed)
+		for i, side := range sides {
+			for _, from := range side {
+				for _, to := range slices.Concat(slices.Concat(sides[:i]...), slices.Concat(sides[i+1:]...)) {
+					f.severed[link{from.Port, to.Port}] = true
+				}
+			}
+		}
+	})
+}
+
 // BlockMembership lets no frame of the membership protocol pass from one member to
 // the other; clients' frames and beacons pass.
 func (s *Switch) BlockMembership(ctx context.Context, from, to *Host) error {
@@ -97,26 +112,34 @@ func (s *Switch) change(ctx context.Context, edit func(*faults)) error {
 	return s.nft(ctx, s.faults.ruleset())
 }
 
-// buildFilter sets up the chains: faults on the way through, SYNs as they come in
-// from the client host.
+// buildFilter sets up the chains: faults on the way through, SYNs and datagrams as
+// they come in from the client host.
 func (s *Switch) buildFilter(ctx context.Context) error {
 	s.faults = newFaults()
 	return s.nft(ctx, fmt.Sprintf(`
 table bridge lab {
 	counter syns { }
+	counter datagrams { }
 	chain faults { type filter hook forward priority 0; }
 	chain count {
 		type filter hook prerouting priority 0;
-		iifname client ip daddr %s tcp flags & (syn|ack) == syn counter name syns
-		iifname client ip6 daddr %s tcp flags & (syn|ack) == syn counter name syns
+		iifname client ip daddr %[1]s tcp flags & (syn|ack) == syn counter name syns
+		iifname client ip6 daddr %[2]s tcp flags & (syn|ack) == syn counter name syns
+		iifname client ip daddr %[1]s udp dport 7 counter name datagrams
+		iifname client ip6 daddr %[2]s udp dport 7 counter name datagrams
 	}
 }`, VIP, VIP6))
 }
 
 // SYNs is the number of TCP SYNs to the VIPs, repeated ones included, that came
 // from the client host since the lab was built.
-func (s *Switch) SYNs(ctx context.Context) (uint64, error) {
-	out, err := s.Run(ctx, "nft", "-j", "list", "counter", "bridge", "lab", "syns")
+func (s *Switch) SYNs(ctx context.Context) (uint64, error) { return s.counter(ctx, "syns") }
+
+// Datagrams is [Switch.SYNs] for UDP to port 7 of the VIPs. Later fragments do not count.
+func (s *Switch) Datagrams(ctx context.Context) (uint64, error) { return s.counter(ctx, "datagrams") }
+
+func (s *Switch) counter(ctx context.Context, name string) (uint64, error) {
+	out, err := s.Run(ctx, "nft", "-j", "list", "counter", "bridge", "lab", name)
 	if err != nil {
 		return 0, err
 	}
@@ -126,14 +149,14 @@ func (s *Switch) SYNs(ctx context.Context) (uint64, error) {
 		}
 	}
 	if err := json.Unmarshal([]byte(out), &list); err != nil {
-		return 0, fmt.Errorf("read the SYN counter: %w", err)
+		return 0, fmt.Errorf("read the switch's counter %s: %w", name, err)
 	}
 	for _, item := range list.Nftables {
 		if item.Counter != nil {
 			return item.Counter.Packets, nil
 		}
 	}
-	return 0, fmt.Errorf("read the SYN counter: not in the output of nft")
+	return 0, fmt.Errorf("read the switch's counter %s: not in the output of nft", name)
 }
 
 func (s *Switch) nft(ctx context.Context, script string) error {

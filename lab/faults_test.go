@@ -95,6 +95,13 @@ func TestFaults(t *testing.T) {
 		t.Errorf("severed to node1: node2 got %d bytes, %v", n, err)
 	}
 	do(l.Switch.Heal(ctx))
+	do(l.Switch.Partition(ctx, []*Host{one.Host, l.Client.Host}, []*Host{two.Host}))
+	expect("node2 by itself", false, false)
+	do(l.Switch.Partition(ctx, []*Host{one.Host}, []*Host{two.Host, l.Client.Host}))
+	expect("node1 by itself", true, false)
+	do(l.Switch.Partition(ctx, []*Host{one.Host}, []*Host{two.Host}))
+	expect("the client on no side", true, false)
+	do(l.Switch.Heal(ctx))
 	do(l.Switch.BlockMembership(ctx, one.Host, two.Host))
 	expect("membership blocked", true, true)
 	if err := l.Switch.SetLoss(ctx, two.Host, 101); err == nil {

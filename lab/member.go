@@ -30,7 +30,7 @@ type Member struct {
 	nlbd     *Process // the last one started
 	frozen   bool
 	last     []control.Counter // read by Stop
-	retired  uint64            // SYNs accepted by all nlbds before the last
+	retired  tally             // accepted by all nlbds before the last
 }
 
 // errNotRunning is returned for signals to a member without nlbd.

@@ -126,7 +126,7 @@ func TestMemberConfig(t *testing.T) {
 	if err := yaml.Unmarshal(text, &got); err != nil {
 		t.Fatalf("%v in\n%s", err, text)
 	}
-	want := "{{" + l.Name + " igmp [10.77.0.100 fd77::100] [{web 80} {echo 7}]} {node2 10.77.0.2 2 stopped} {[10.77.0.1] " + l.Dir + "/cluster.key} tc}"
+	want := "{{" + l.Name + " igmp [10.77.0.100 fd77::100] [{web 80} {echo 7} {echo-udp 7}]} {node2 10.77.0.2 2 stopped} {[10.77.0.1] " + l.Dir + "/cluster.key} tc}"
 	if s := fmt.Sprint(got); s != want {
 		t.Errorf("got  %s\nwant %s\nof\n%s", s, want, text)
 	}

@@ -22,11 +22,16 @@ type Options struct {
 	Edit      func(*Member) // may change Member.Config before each start
 }
 
-// DefaultRules spread HTTP and echo by client address.
+// DefaultRules spread HTTP and echo by client address. Echo over UDP has a rule of its
+// own, so that its counters tell datagrams from TCP's segments.
 const DefaultRules = `
 - {name: web, vip: all, protocol: tcp, ports: 80, mode: multiple, affinity: single}
-- {name: echo, vip: all, protocol: both, ports: 7, mode: multiple, affinity: single}
+- {name: echo, vip: all, protocol: tcp, ports: 7, mode: multiple, affinity: single}
+- {name: ` + datagramRule + `, vip: all, protocol: udp, ports: 7, mode: multiple, affinity: single}
 `
+
+// datagramRule covers UDP port 7, whose datagrams the switch counts.
+const datagramRule = "echo-udp"
 
 func (o Options) withDefaults() (Options, error) {
 	o.Members = cmp.Or(o.Members, 3)

@@ -130,8 +130,8 @@ func TestDialEnds(t *testing.T) {
 
 func deadline(ctx context.Context) time.Time { d, _ := ctx.Deadline(); return d }
 
-// TestSYNs gives the VIPs to the only member and counts.
-func TestSYNs(t *testing.T) {
+// TestCounts gives the VIPs to the only member and counts SYNs and datagrams.
+func TestCounts(t *testing.T) {
 	l := newLab(t, Options{Members: 1, Clients: 10, IPv6: true})
 	ctx := short(t)
 	m := l.Members[0]
@@ -154,6 +154,40 @@ func TestSYNs(t *testing.T) {
 	}
 	if n, err := l.Switch.SYNs(ctx); n != 20 || err != nil {
 		t.Errorf("%d SYNs counted, %v; want 20", n, err)
+	}
+	var sent uint64
+	for _, to := range []struct {
+		vip  netip.Addr
+		from []netip.Addr
+	}{{VIP, l.Client.Addrs}, {VIP6, l.Client.Addrs6}} {
+		target := netip.AddrPortFrom(to.vip, 7)
+		if err := m.StartUDP(target); err != nil {
+			t.Fatal(err)
+		}
+		load, err := l.Client.StartDatagrams(DatagramOptions{Target: target, From: to.from, Every: time.Millisecond})
+		if err != nil {
+			t.Fatal(err)
+		}
+		waitUntil(t, func() string {
+			if load.Sent() > 30 {
+				return ""
+			}
+			return "sending"
+		})
+		load.Stop()
+		if load.Answered() != load.Sent() || load.Sent() < 30 {
+			t.Errorf("%d datagrams to %s, %d answered", load.Sent(), to.vip, load.Answered())
+		}
+		sent += load.Sent()
+	}
+	if _, err := l.Client.AskUDP(ctx, netip.AddrPortFrom(l.Client.Addrs[0], 0), netip.AddrPortFrom(VIP, 9)); err == nil {
+		t.Error("somebody answers on port 9")
+	}
+	if n, err := l.Switch.Datagrams(ctx); n != sent || err != nil {
+		t.Errorf("%d datagrams counted, %v; want %d", n, err, sent)
+	}
+	if n, err := l.Switch.SYNs(ctx); n != 20 || err != nil {
+		t.Errorf("%d SYNs counted after the datagrams, %v; want 20", n, err)
 	}
 }
 

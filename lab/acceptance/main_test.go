@@ -53,12 +53,14 @@ func trials(few, many int) int {
 // cluster is a lab whose members all run, serve HTTP and have converged.
 type cluster struct {
 	*lab.Lab
-	t   *testing.T
-	ctx context.Context
+	t         *testing.T
+	ctx       context.Context
+	datagrams *lab.Datagrams // sent all the time
 }
 
 // start builds a cluster. When the test ends it checks what must always hold: no
-// SYN was accepted twice, no agent panicked, and nothing is left on the machine.
+// SYN and no datagram was accepted twice, no agent panicked, and nothing is left on
+// the machine.
 func start(t *testing.T, options lab.Options) *cluster {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(trials(4, 20))*time.Minute)
@@ -68,8 +70,11 @@ func start(t *testing.T, options lab.Options) *cluster {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &cluster{l, t, ctx}
+	c := &cluster{l, t, ctx, nil}
 	t.Cleanup(func() {
+		if c.datagrams != nil {
+			c.datagrams.Stop()
+		}
 		c.checkAlways()
 		if err := l.Close(); err != nil {
 			t.Error(err)
@@ -80,10 +85,28 @@ func start(t *testing.T, options lab.Options) *cluster {
 	})
 	for _, m := range l.Members {
 		c.ok(m.StartHTTP(80))
+		c.ok(m.StartUDP(netip.AddrPortFrom(lab.VIP, 7)))
+		if options.IPv6 {
+			c.ok(m.StartUDP(netip.AddrPortFrom(lab.VIP6, 7)))
+		}
 	}
 	c.ok(l.Start())
 	c.converged(len(l.Members))
+	c.sendDatagrams(10 * time.Millisecond)
 	return c
+}
+
+// sendDatagrams begins to send, or goes on at another pace.
+func (c *cluster) sendDatagrams(every time.Duration) {
+	c.t.Helper()
+	if c.datagrams != nil {
+		c.datagrams.Stop()
+	}
+	var err error
+	c.datagrams, err = c.Client.StartDatagrams(lab.DatagramOptions{
+		Target: echo, From: c.Client.Addrs[:min(60, len(c.Client.Addrs))], Every: every,
+	})
+	c.ok(err)
 }
 
 func (c *cluster) ok(err error) {
@@ -103,22 +126,15 @@ func (c *cluster) converged(n int) {
 
 // checkAlways is what no test may violate, whatever it did.
 func (c *cluster) checkAlways() {
-	accepted, err := c.Accepted(c.ctx)
+	balance, err := c.balance()
 	if err != nil {
 		c.t.Error(err)
 		return
 	}
-	sent, err := c.Switch.SYNs(c.ctx)
-	if err != nil {
-		c.t.Error(err)
-		return
-	}
-	total := uint64(0)
-	for _, n := range accepted {
-		total += n
-	}
-	if total > sent {
-		c.t.Errorf("two members answered: %d SYNs sent, %d accepted: %v", sent, total, accepted)
+	for _, b := range balance {
+		if b.total() > b.sent {
+			c.t.Errorf("two members answered: %s", b)
+		}
 	}
 	for _, m := range c.Members {
 		log, err := os.ReadFile(m.LogPath())
