@@ -64,7 +64,7 @@ func TestBadInput(t *testing.T) {
 
 	for _, row := range badInputs(c) {
 		t.Run(row.name, func(t *testing.T) {
-			c := &cluster{c.Lab, t, c.ctx, c.datagrams}
+			c := &cluster{Lab: c.Lab, t: t, ctx: c.ctx}
 			host := member.Host
 			if row.beside {
 				host = c.Members[0].Host

@@ -69,19 +69,37 @@ func (c *cluster) balance() (b balance, err error) {
 	return b, nil
 }
 
+// quietBalance ends the datagrams first. Nothing else may be sending.
+func (c *cluster) quietBalance() balance {
+	c.t.Helper()
+	c.datagrams.Stop()
+	c.sleep(100 * time.Millisecond)
+	b, err := c.balance()
+	c.ok(err)
+	return b
+}
+
+// checkBalance refuses what was accepted twice since the cluster began, or since it
+// was excused.
+func (c *cluster) checkBalance() {
+	c.t.Helper()
+	b, err := c.balance()
+	if err != nil {
+		c.t.Error(err)
+		return
+	}
+	for _, a := range b.since(c.excused) {
+		if a.total() > a.sent {
+			c.t.Errorf("two members answered: %s", a)
+		}
+	}
+}
+
 // answeredOnce asks for a while, over TCP and UDP, and checks that every SYN and every
 // datagram meets exactly one member. Nothing else may be sending SYNs.
 func (c *cluster) answeredOnce(d time.Duration) {
 	c.t.Helper()
-	read := func() balance { // of a quiet segment
-		c.t.Helper()
-		c.datagrams.Stop()
-		c.sleep(100 * time.Millisecond)
-		b, err := c.balance()
-		c.ok(err)
-		return b
-	}
-	before := read()
+	before := c.quietBalance()
 	c.sendDatagrams(5 * time.Millisecond)
 	probe := c.Client.StartProbe(lab.ProbeOptions{
 		Target: web, Lanes: map[string][]netip.Addr{"all": c.Client.Addrs}, Every: 5 * time.Millisecond,
@@ -89,8 +107,7 @@ func (c *cluster) answeredOnce(d time.Duration) {
 	c.sleep(d)
 	r := probe.Stop()["all"]
 	load := c.datagrams
-	grown := read().since(before)
-	for _, b := range grown {
+	for _, b := range c.quietBalance().since(before) {
 		c.t.Log(b)
 		if b.total() != b.sent || b.sent < uint64(d/(50*time.Millisecond)) {
 			c.t.Errorf("not one answer to each: %s", b)

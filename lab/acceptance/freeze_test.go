@@ -35,7 +35,7 @@ func TestFreezes(t *testing.T) {
 			t.Errorf("clients of %s: %d of %d attempts failed, though nobody froze for half the lease", name, r.Failed(), len(r.Attempts))
 		}
 	}
-	for range trials(5, 60) {
+	for range trials(4, 60) {
 		freeze(100*time.Millisecond, 3*time.Second)
 		c.sleep(rand.N(time.Second))
 	}
