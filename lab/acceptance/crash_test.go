@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -107,7 +108,7 @@ func (c *cluster) crash(victims []*lab.Member, how death) (silences []time.Durat
 	probe := c.Client.StartProbe(lab.ProbeOptions{Target: web, Lanes: by, Every: time.Duration(4*len(c.Members)) * time.Millisecond})
 	defer probe.Stop()
 	c.sleep(200 * time.Millisecond)
-	began := probe.Since()
+	at, began := time.Now(), probe.Since()
 	c.all(victims, how.die)
 	dead := probe.Since()
 	c.sleep(2 * time.Second)
@@ -123,11 +124,37 @@ func (c *cluster) crash(victims []*lab.Member, how death) (silences []time.Durat
 			silences = append(silences, r.Silence)
 			continue
 		}
-		if r.Failed() > 0 || len(r.Answers()) != 1 {
-			c.t.Errorf("clients of %s, who lives: %d attempts failed, answers by %v", name, r.Failed(), r.Answers())
+		if r.Failed() == 0 && len(r.Answers()) == 1 {
+			continue
 		}
+		complain := c.t.Errorf
+		if c.starved(name, at) {
+			complain = c.t.Logf
+		}
+		complain("clients of %s, who lives: %d attempts failed, answers by %v", name, r.Failed(), r.Answers())
 	}
 	return silences
+}
+
+// starved reports whether a member says that it stood still for its lease since then:
+// this machine had no processor left for it. It is right to leave then, and wrong to
+// count that as the neighbour's death.
+func (c *cluster) starved(member string, since time.Time) bool {
+	c.t.Helper()
+	for _, m := range c.Members {
+		if m.Name != member {
+			continue
+		}
+		events, err := m.Control().Events(c.ctx, 0, 0)
+		c.ok(err)
+		for _, e := range events {
+			if e.Time.After(since) && strings.Contains(e.Message, "stood still") {
+				c.t.Logf("%s had no processor: %s", member, e.Message)
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // tookOver checks the lane of a member that died between two instants.
