@@ -15,24 +15,30 @@ func TestFreezes(t *testing.T) {
 	c.sendDatagrams(5 * time.Millisecond)
 	by := lanes(c.owners(c.Client.Addrs[:90]))
 	probe := c.Client.StartProbe(lab.ProbeOptions{Target: web, Lanes: by, Every: 10 * time.Millisecond})
-	freeze := func(from, to time.Duration) {
+	freeze := func(from, to time.Duration) (lasted time.Duration) {
 		m := c.Members[rand.IntN(len(c.Members))]
+		began := time.Now()
 		c.ok(m.Freeze())
 		c.sleep(from + rand.N(to-from))
 		c.ok(m.Thaw())
+		return time.Since(began)
 	}
-	epoch := c.status().Epoch
+	epoch, longest := c.status().Epoch, time.Duration(0)
 	for range trials(5, 40) {
-		freeze(20*time.Millisecond, 190*time.Millisecond)
+		longest = max(longest, freeze(20*time.Millisecond, 190*time.Millisecond))
 		c.sleep(rand.N(200 * time.Millisecond))
 	}
 	c.sleep(time.Second)
+	complain := t.Errorf
+	if longest > 200*time.Millisecond {
+		complain = t.Logf // this process had no processor to end the freeze in time
+	}
 	if now := c.status().Epoch; now != epoch {
-		t.Errorf("freezes below half the lease moved the epoch from %d to %d", epoch, now)
+		complain("freezes of %s at most, below half the lease, moved the epoch from %d to %d", longest, epoch, now)
 	}
 	for name, r := range probe.Report() {
 		if r.Failed() > 0 {
-			t.Errorf("clients of %s: %d of %d attempts failed, though nobody froze for half the lease", name, r.Failed(), len(r.Attempts))
+			complain("clients of %s: %d of %d attempts failed, though nobody froze for longer than %s", name, r.Failed(), len(r.Attempts), longest)
 		}
 	}
 	for range trials(4, 60) {

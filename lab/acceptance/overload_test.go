@@ -25,14 +25,14 @@ func TestOverload(t *testing.T) {
 	c.sendDatagrams(5 * time.Millisecond)
 	probe := c.Client.StartProbe(lab.ProbeOptions{Target: web, Lanes: lanes(c.owners(c.Client.Addrs[:120])), Every: 20 * time.Millisecond})
 	c.sleep(part)
-	quiet, left := c.status().Epoch-epoch, c.events("leave")
-	t.Logf("%s of overload alone: %d changes of the view, %d times a member saw another leave", part, quiet, left)
+	t.Logf("%s of overload alone: %d changes of the view, members saw another leave %d times, and left by themselves %d times",
+		part, c.status().Epoch-epoch, c.events("leave"), c.events("out"))
 	c.ok(c.Members[3].Kill())
 	c.sleep(part)
 	c.ok(c.Members[3].Start())
 	c.ok(c.Members[1].Restart())
 	c.sleep(part)
-	t.Logf("with a crash, a start and a restart: %d changes of the view", c.status().Epoch-epoch)
+	t.Logf("with a crash, a start and a restart: %d changes of the view, members left by themselves %d times", c.status().Epoch-epoch, c.events("out"))
 	for _, p := range loops {
 		c.ok(p.Kill())
 	}
