@@ -131,9 +131,20 @@ func (c *cluster) crash(victims []*lab.Member, how death) (silences []time.Durat
 		if c.starved(name, at) {
 			complain = c.t.Logf
 		}
-		complain("clients of %s, who lives: %d attempts failed, answers by %v", name, r.Failed(), r.Answers())
+		complain("clients of %s, who lives: %s, answers by %v", name, failures(r, began), r.Answers())
 	}
 	return silences
+}
+
+// failures describes the attempts of a lane that nobody answered.
+func failures(r lab.LaneReport, began time.Duration) string {
+	first := slices.IndexFunc(r.Attempts, func(a lab.Attempt) bool { return a.Err != nil })
+	if first < 0 {
+		return "no attempt failed"
+	}
+	a := r.Attempts[first]
+	return fmt.Sprintf("%d of %d attempts failed, the first %s after the death: %v; the probe itself stalled for %s",
+		r.Failed(), len(r.Attempts), (a.At-began).Round(time.Millisecond), a.Err, r.Stall.Round(time.Millisecond))
 }
 
 // starved reports whether a member says that it stood still for its lease since then:
