@@ -144,7 +144,7 @@ func failures(r lab.LaneReport, began time.Duration) string {
 	}
 	a := r.Attempts[first]
 	return fmt.Sprintf("%d of %d attempts failed, the first %s after the death: %v; the probe itself stalled for %s",
-		r.Failed(), len(r.Attempts), (a.At-began).Round(time.Millisecond), a.Err, r.Stall.Round(time.Millisecond))
+		r.Failed(), len(r.Attempts), (a.At - began).Round(time.Millisecond), a.Err, r.Stall.Round(time.Millisecond))
 }
 
 // starved reports whether a member says that it stood still for its lease since then:
