@@ -102,7 +102,7 @@ func (c *cluster) answeredOnce(d time.Duration) {
 	before := c.quietBalance()
 	c.sendDatagrams(5 * time.Millisecond)
 	probe := c.Client.StartProbe(lab.ProbeOptions{
-		Target: web, Lanes: map[string][]netip.Addr{"all": c.Client.Addrs}, Every: 5 * time.Millisecond,
+		Target: web, Lanes: map[string][]netip.Addr{"all": c.Client.Addrs}, Every: 5 * time.Millisecond, Timeout: 3 * time.Second,
 	})
 	c.sleep(d)
 	r := probe.Stop()["all"]

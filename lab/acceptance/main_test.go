@@ -147,6 +147,23 @@ func (c *cluster) checkAlways() {
 	}
 }
 
+// stalled is the pause of a probe from which on this machine, and not the cluster, is
+// to blame for what clients meet: other work took the processors. The counts of
+// checkAlways hold nevertheless.
+const stalled = 150 * time.Millisecond
+
+// judge returns what to do with complaints about times, after the longest pause of
+// the probe that measured them.
+func (c *cluster) judge(stall time.Duration) (complain func(format string, args ...any)) {
+	if stall < stalled {
+		return c.t.Errorf
+	}
+	return func(format string, args ...any) {
+		c.t.Helper()
+		c.t.Logf("after a pause of %s of this process: "+format, append([]any{stall}, args...)...)
+	}
+}
+
 // owners asks once from every address and returns who answered it.
 func (c *cluster) owners(clients []netip.Addr) map[netip.Addr]string {
 	c.t.Helper()
