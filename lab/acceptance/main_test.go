@@ -164,6 +164,32 @@ func (c *cluster) judge(stall time.Duration) (complain func(format string, args 
 	}
 }
 
+// pauses measures the longest pause of this process until the returned function is called.
+func (c *cluster) pauses() (longest func() time.Duration) {
+	ctx, cancel := context.WithCancel(c.ctx)
+	c.t.Cleanup(cancel)
+	result := make(chan time.Duration, 1)
+	go func() {
+		ticker := time.NewTicker(10 * time.Millisecond)
+		defer ticker.Stop()
+		var worst time.Duration
+		for last := time.Now(); ; {
+			select {
+			case <-ticker.C:
+			case <-ctx.Done():
+				result <- max(worst, time.Since(last))
+				return
+			}
+			worst = max(worst, time.Since(last))
+			last = time.Now()
+		}
+	}()
+	return func() time.Duration {
+		cancel()
+		return <-result
+	}
+}
+
 // owners asks once from every address and returns who answered it.
 func (c *cluster) owners(clients []netip.Addr) map[netip.Addr]string {
 	c.t.Helper()
