@@ -17,25 +17,23 @@ type death struct {
 	die, revive func(*cluster, *lab.Member) error
 }
 
-func deaths() []death {
-	return []death{
-		{
-			"kill -9",
-			func(_ *cluster, m *lab.Member) error { return m.Kill() },
-			func(_ *cluster, m *lab.Member) error { return m.Start() },
-		},
-		{
-			"cable cut",
-			func(c *cluster, m *lab.Member) error { return c.Switch.CutCable(c.ctx, m.Host) },
-			func(c *cluster, m *lab.Member) error { return c.Switch.PlugCable(c.ctx, m.Host) },
-		},
-		{
-			"SIGSTOP",
-			func(_ *cluster, m *lab.Member) error { return m.Freeze() },
-			func(_ *cluster, m *lab.Member) error { return m.Thaw() },
-		},
+var (
+	killed = death{
+		"kill -9",
+		func(_ *cluster, m *lab.Member) error { return m.Kill() },
+		func(_ *cluster, m *lab.Member) error { return m.Start() },
 	}
-}
+	cutOff = death{
+		"cable cut",
+		func(c *cluster, m *lab.Member) error { return c.Switch.CutCable(c.ctx, m.Host) },
+		func(c *cluster, m *lab.Member) error { return c.Switch.PlugCable(c.ctx, m.Host) },
+	}
+	frozen = death{
+		"SIGSTOP",
+		func(_ *cluster, m *lab.Member) error { return m.Freeze() },
+		func(_ *cluster, m *lab.Member) error { return m.Thaw() },
+	}
+)
 
 // all does something to several members at the same time.
 func (c *cluster) all(members []*lab.Member, do func(*cluster, *lab.Member) error) {
@@ -56,7 +54,7 @@ func (c *cluster) all(members []*lab.Member, do func(*cluster, *lab.Member) erro
 // its successors. Several deaths must not take three times as long as one.
 func TestCrash(t *testing.T) {
 	few := map[string][3]int{"kill -9": {2, 0, 1}, "cable cut": {0, 2, 0}, "SIGSTOP": {2, 0, 0}} // trials in every test run
-	for _, how := range deaths() {
+	for _, how := range []death{killed, cutOff, frozen} {
 		t.Run(how.name, func(t *testing.T) {
 			var single time.Duration
 			for i, size := range []struct{ dying, of int }{{1, 3}, {2, 4}, {4, 8}} {
@@ -65,7 +63,7 @@ func TestCrash(t *testing.T) {
 					continue
 				}
 				t.Run(fmt.Sprintf("%d of %d", size.dying, size.of), func(t *testing.T) {
-					c := start(t, lab.Options{Members: size.of, Clients: 300})
+					c := start(t, lab.Options{Members: size.of, Clients: 300, Edit: undampened})
 					rng := rand.New(rand.NewPCG(uint64(size.of), 1))
 					var silences []time.Duration
 					for tries := 0; len(silences) < n*size.dying; tries++ {
@@ -76,7 +74,7 @@ func TestCrash(t *testing.T) {
 						for _, i := range rng.Perm(size.of)[:size.dying] {
 							victims = append(victims, c.Members[i])
 						}
-						if s, stall := c.crash(victims, how); stall < stalled {
+						if s, stall := c.crash(how, 2500*time.Millisecond, victims...); stall < stalled {
 							silences = append(silences, s...)
 						} else {
 							t.Logf("this process itself stood still for %s: the trial does not count", stall)
@@ -108,9 +106,11 @@ func middle(d []time.Duration) time.Duration {
 }
 
 // crash lets members die together under probes, leaves them dead, and returns the
-// silence of the clients of each. After a stall the times mean nothing.
-func (c *cluster) crash(victims []*lab.Member, how death) (silences []time.Duration, stall time.Duration) {
+// silence of the clients of each in the time in which it watches. After a stall the
+// times mean nothing.
+func (c *cluster) crash(how death, watch time.Duration, victims ...*lab.Member) (silences []time.Duration, stall time.Duration) {
 	c.t.Helper()
+	lease := time.Duration(c.status().LeaseTime)
 	by := lanes(c.owners(c.Client.Addrs[:30*len(c.Members)]))
 	probe := c.Client.StartProbe(lab.ProbeOptions{Target: web, Lanes: by, Every: time.Duration(4*len(c.Members)) * time.Millisecond})
 	defer probe.Stop()
@@ -118,7 +118,7 @@ func (c *cluster) crash(victims []*lab.Member, how death) (silences []time.Durat
 	began := probe.Since()
 	c.all(victims, how.die)
 	dead := probe.Since()
-	c.sleep(2 * time.Second)
+	c.sleep(watch - 500*time.Millisecond)
 	before := c.accepted(victims)
 	c.sleep(500 * time.Millisecond)
 	if after := c.accepted(victims); after != before {
@@ -131,7 +131,7 @@ func (c *cluster) crash(victims []*lab.Member, how death) (silences []time.Durat
 	complain := c.judge(stall)
 	for name, r := range reports {
 		if slices.ContainsFunc(victims, func(m *lab.Member) bool { return m.Name == name }) {
-			c.tookOver(complain, name, r, began, dead)
+			c.tookOver(complain, name, r, began, dead, lease)
 			silences = append(silences, r.Silence)
 			continue
 		}
@@ -155,7 +155,7 @@ func failures(r lab.LaneReport, began time.Duration) string {
 }
 
 // tookOver checks the lane of a member that died between two instants.
-func (c *cluster) tookOver(complain func(string, ...any), name string, r lab.LaneReport, began, dead time.Duration) {
+func (c *cluster) tookOver(complain func(string, ...any), name string, r lab.LaneReport, began, dead, lease time.Duration) {
 	c.t.Helper()
 	last, others := began, time.Duration(0) // the last answer of its own, the first of another
 	for _, a := range r.Attempts {
@@ -173,8 +173,8 @@ func (c *cluster) tookOver(complain func(string, ...any), name string, r lab.Lan
 		complain("nobody took over from %s", name)
 	case last > others:
 		complain("%s answered %s after another had taken over", name, last-others)
-	case last-dead > 500*time.Millisecond:
-		complain("%s answered for %s after its death: its lease is 400 ms", name, last-dead)
+	case last-dead > lease+100*time.Millisecond:
+		complain("%s answered for %s after its death: its lease is %s", name, last-dead, lease)
 	}
 }
 

@@ -21,7 +21,7 @@ func TestFlappingMemberIsHeldBack(t *testing.T) {
 	fickle := c.Members[2]
 	for i, hold := range []time.Duration{5: time.Second, 6: 2 * time.Second} {
 		if hold > 0 {
-			c.crash(fickle, fickle.Kill) // checks the clients of the others
+			c.crash(killed, 2500*time.Millisecond, fickle) // checks the clients of the others
 		} else {
 			c.ok(fickle.Kill())
 		}

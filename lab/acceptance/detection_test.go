@@ -38,8 +38,9 @@ func TestDetection(t *testing.T) {
 			var silences []time.Duration
 			for i := range trials(3, 12) {
 				victim := c.Members[i%len(c.Members)]
-				silences = append(silences, c.crashAndWatch(victim, func() error { return c.Switch.CutCable(c.ctx, victim.Host) }, watch))
-				c.ok(c.Switch.PlugCable(c.ctx, victim.Host))
+				silence, stall := c.crash(cutOff, watch, victim)
+				silences = append(silences, silence[0]-stall)
+				c.ok(cutOff.revive(c, victim))
 				c.converged(len(c.Members))
 			}
 			slices.Sort(silences)

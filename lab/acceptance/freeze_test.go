@@ -11,7 +11,7 @@ import (
 // TestFreezes pauses random members for 0.1 to 3 s at random moments, under SYNs and
 // datagrams: checkAlways counts the answers. A pause below half the lease moves nothing.
 func TestFreezes(t *testing.T) {
-	c := start(t, lab.Options{Clients: 300})
+	c := start(t, lab.Options{Clients: 300, Edit: undampened})
 	c.sendDatagrams(5 * time.Millisecond)
 	by := lanes(c.owners(c.Client.Addrs[:90]))
 	probe := c.Client.StartProbe(lab.ProbeOptions{Target: web, Lanes: by, Every: 10 * time.Millisecond})

@@ -13,7 +13,7 @@ import (
 // each other out; but never two answers (checkAlways counts), and afterwards one
 // cluster again.
 func TestOverload(t *testing.T) {
-	c := start(t, lab.Options{Members: 4, Clients: 300})
+	c := start(t, lab.Options{Members: 4, Clients: 300, Edit: undampened})
 	part := time.Duration(trials(3, 20)) * time.Second
 	epoch := c.status().Epoch
 	var loops []*lab.Process

@@ -19,9 +19,9 @@ import (
 // over, the next segment of a client must be answered by a RST at once: a hang would
 // last until TCP gives up. Connections to the living go on.
 func TestReset(t *testing.T) {
-	for _, how := range deaths() {
+	for _, how := range []death{killed, cutOff, frozen} {
 		t.Run(how.name, func(t *testing.T) {
-			c := start(t, lab.Options{Clients: 90})
+			c := start(t, lab.Options{Clients: 90, Edit: undampened})
 			for _, m := range c.Members {
 				c.ok(m.StartEcho(echo.Port()))
 			}
