@@ -45,6 +45,11 @@ func Run(ctx context.Context, cfg *config.Config, opt Options) (err error) {
 	if err := checkCapabilities(); err != nil {
 		return err
 	}
+	for _, r := range cfg.Cluster.Rules {
+		if r.Timeout > 0 {
+			log.Warn("timeout of a rule is not in force in this version: between connections a client may move when members come and go", "rule", r.Name)
+		}
+	}
 	key, err := cfg.ReadKey()
 	if err != nil {
 		return err

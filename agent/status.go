@@ -163,6 +163,11 @@ func (l *loop) warnings() []string {
 			}
 		}
 	}
+	for _, r := range l.cfg.Cluster.Rules {
+		if r.Timeout > 0 {
+			out = append(out, fmt.Sprintf("rule %s: timeout is not in force in this version: between connections a client may move when members come and go", r.Name))
+		}
+	}
 	if n := l.membership.Stats().WrongKey; n > 0 {
 		out = append(out, plural(int(n), "packet")+" from holders of another cluster key: compare membership.key_file on all members")
 	}
