@@ -21,7 +21,7 @@ func afpacket() lab.Options { return lab.Options{Dataplane: "afpacket", Clients:
 
 // TestModesAFPacket is TestModes with the data plane in user space.
 func TestModesAFPacket(t *testing.T) {
-	for mode, clients := range map[string]int{"unicast": 600, "multicast": 100, "igmp": 100} {
+	for mode, clients := range map[string]int{"unicast": trials(300, 600), "multicast": 60, "igmp": 60} {
 		t.Run(mode, func(t *testing.T) {
 			c := start(t, lab.Options{Mode: mode, Dataplane: "afpacket", Clients: clients, IPv6: true})
 			capture, err := c.Switch.Capture(c.ctx, filepath.Join(c.Dir, "all.pcap"), "")

@@ -43,7 +43,7 @@ func badInputs(c *cluster) []badInput {
 		{name: "interface is down", write: []string{"interface: eth0", "interface: bad0"}, prepare: "ip link add bad0 type veth peer name bad1", restore: "ip link del bad0", says: []string{"interface bad0 is down", "ip link set bad0 up"}},
 		{name: "port of a bridge", write: []string{"interface: eth0", "interface: bad0"}, prepare: "ip link add bad0 up type veth peer name bad1; ip link add badbr type bridge; ip link set bad0 master badbr", restore: "ip link del bad0; ip link del badbr", says: []string{"interface bad0 is a port of badbr", "set member.interface to badbr"}},
 		{name: "no capabilities", under: []string{"setpriv", "--bounding-set=-all", "--inh-caps=-all"}, says: []string{"missing capability CAP_NET_ADMIN and CAP_NET_RAW", "run as root"}},
-		{name: "only network capabilities", under: []string{"setpriv", "--bounding-set=-all,+net_admin,+net_raw", "--inh-caps=-all"}, says: []string{"CAP_BPF", "run as root"}},
+		{name: "only network capabilities", write: []string{"dataplane: auto", "dataplane: tc"}, under: []string{"setpriv", "--bounding-set=-all,+net_admin,+net_raw", "--inh-caps=-all"}, says: []string{"CAP_BPF", "run as root"}},
 		{name: "user nobody", under: []string{"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"}, says: []string{"missing capability CAP_NET_ADMIN and CAP_NET_RAW", "run as root"}},
 		{name: "state_dir cannot be made", write: []string{"state_dir: " + filepath.Join(c.Dir, "node3"), "state_dir: /proc/nlb"}, says: []string{"create state_dir: mkdir /proc/nlb", "set state_dir to"}},
 

@@ -53,7 +53,7 @@ func (c *cluster) all(members []*lab.Member, do func(*cluster, *lab.Member) erro
 // an answer. Nobody else's clients may notice, and no dead member may answer beside
 // its successors. Several deaths must not take three times as long as one.
 func TestCrash(t *testing.T) {
-	few := map[string][3]int{"kill -9": {2, 0, 1}, "cable cut": {0, 2, 0}, "SIGSTOP": {2, 0, 0}} // trials in every test run
+	few := map[string][3]int{"kill -9": {1, 0, 1}, "cable cut": {0, 1, 0}, "SIGSTOP": {1, 0, 0}} // trials in every test run
 	for _, how := range []death{killed, cutOff, frozen} {
 		t.Run(how.name, func(t *testing.T) {
 			var single time.Duration

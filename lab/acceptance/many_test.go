@@ -13,19 +13,20 @@ import (
 	"github.com/opennlb/opennlb/lab"
 )
 
-// TestManyMembers forms the largest cluster there may be, lets it rest, makes planned
+// TestManyMembers forms a large cluster, in a soak the largest there may be, lets it rest, makes planned
 // changes and kills a member. All members share this machine, whose processors they
 // need half of when idle: with the preset for busy hosts a stall of them is no death.
 func TestManyMembers(t *testing.T) {
-	const members, rest = 32, 3 * time.Second
+	const rest = 3 * time.Second
+	members := trials(16, 32)
 	began := time.Now()
 	c := start(t, lab.Options{Members: members, Clients: 480, Edit: detecting("relaxed")})
-	t.Logf("%d members formed in %s at epoch %d, each with %s of a processor", members, time.Since(began), c.status().Epoch, c.spent()/members)
+	t.Logf("%d members formed in %s at epoch %d, each with %s of a processor", members, time.Since(began), c.status().Epoch, c.spent()/time.Duration(members))
 	c.everybodyAnswers(members)
 
 	epoch, spent := c.status().Epoch, c.spent()
 	c.sleep(time.Duration(trials(1, 20)) * rest)
-	share := 100 * (c.spent() - spent).Seconds() / members / (time.Duration(trials(1, 20)) * rest).Seconds()
+	share := 100 * (c.spent() - spent).Seconds() / float64(members) / (time.Duration(trials(1, 20)) * rest).Seconds()
 	t.Logf("at rest: %d epochs, an idle member takes %.1f %% of a processor", c.status().Epoch-epoch, share)
 	c.converged(members)
 

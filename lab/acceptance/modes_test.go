@@ -19,7 +19,11 @@ func TestModes(t *testing.T) {
 	for _, mode := range []string{"unicast", "multicast", "igmp"} {
 		for _, dataplane := range []string{"tc", "xdp"} {
 			t.Run(mode+"/"+dataplane, func(t *testing.T) {
-				c := start(t, lab.Options{Mode: mode, Dataplane: dataplane, Clients: 600, IPv6: true})
+				clients := trials(200, 600)
+				if mode == "unicast" {
+					clients = 600
+				}
+				c := start(t, lab.Options{Mode: mode, Dataplane: dataplane, Clients: clients, IPv6: true})
 				capture, err := c.Switch.Capture(c.ctx, filepath.Join(c.Dir, "all.pcap"), "")
 				c.ok(err)
 				c.spread(c.Client.Addrs, web)
