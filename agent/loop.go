@@ -92,9 +92,9 @@ type announcements struct {
 }
 
 func newLoop(cfg *config.Config, id identity, timing detection, first converge.State, seen uint64, opt Options) *loop {
-	modes := make([]portrules.Mode, len(cfg.Cluster.Rules))
+	rules := make([]converge.Rule, len(cfg.Cluster.Rules))
 	for i, r := range cfg.Cluster.Rules {
-		modes[i] = r.Mode
+		rules[i] = converge.Rule{Mode: r.Mode, Keep: r.Keep}
 	}
 	self := converge.Info{
 		Name: cfg.Member.Name, Priority: cfg.Member.Priority, Instance: id.instance, State: first, Shares: shares(cfg),
@@ -115,7 +115,7 @@ func newLoop(cfg *config.Config, id identity, timing detection, first converge.S
 		counted:   make(chan census, 1),
 		done:      make(chan struct{}),
 		machine: converge.New(converge.Config{
-			Rules: modes, Digest: id.digest, Timing: timing.converge, Lease: timing.lease, Dampening: dampening,
+			Rules: rules, Digest: id.digest, Timing: timing.converge, Lease: timing.lease, Dampening: dampening,
 			Majority: cfg.Cluster.Partition == "majority", Seen: seen,
 		}, self, time.Now()),
 		known:   make(map[string]membership.Peer),

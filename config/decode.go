@@ -44,7 +44,7 @@ func decodeCluster(s section) Cluster {
 }
 
 func decodeRule(s section) portrules.Rule {
-	s.only("name", "vip", "protocol", "ports", "mode", "affinity", "timeout")
+	s.only("name", "vip", "protocol", "ports", "mode", "preempt", "affinity", "timeout")
 	r := portrules.Rule{
 		Protocol: portrules.TCP,
 		Mode:     portrules.Multiple,
@@ -63,6 +63,9 @@ func decodeRule(s section) portrules.Rule {
 	take(s, "ports", &p, ports)
 	r.First, r.Last = p.first, p.last
 	take(s, "mode", &r.Mode, enum(portrules.ParseMode, "multiple, single or disabled"))
+	preempt := true
+	take(s, "preempt", &preempt, boolean)
+	r.Keep = !preempt
 	take(s, "affinity", &r.Affinity, enum(portrules.ParseAffinity, "none, single or network"))
 	take(s, "timeout", &r.Timeout, duration)
 	return r

@@ -96,6 +96,8 @@ func TestErrors(t *testing.T) {
 		{"rule-vip-text", "name: dns", "name: dns\n      vip: both"},
 		{"rule-protocol", "both", "sctp"},
 		{"rule-mode", "name: dns", "name: dns\n      mode: many"},
+		{"rule-preempt", "name: dns", "name: dns\n      preempt: no"},
+		{"rule-preempt-multiple", "name: dns", "name: dns\n      preempt: false"},
 		{"rule-affinity", "name: dns", "name: dns\n      affinity: class-c"},
 		{"rule-timeout-unit", "name: dns", "name: dns\n      timeout: 30"},
 		{"rule-timeout-text", "name: dns", "name: dns\n      timeout: long"},

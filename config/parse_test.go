@@ -113,8 +113,8 @@ func TestReferenceIsComplete(t *testing.T) {
 			}
 		}
 	}
-	if n != 36 {
-		t.Errorf("found %d keys in decode.go, want 36: adapt this test", n)
+	if n != 37 {
+		t.Errorf("found %d keys in decode.go, want 37: adapt this test", n)
 	}
 }
 
@@ -142,7 +142,7 @@ cluster:
   detection: relaxed
   dampening: false
   rules:
-  - {name: r, vip: "2001:db8::10", protocol: udp, ports: 0-65535, mode: disabled, affinity: network, timeout: 1h30m}
+  - {name: r, vip: "2001:db8::10", protocol: udp, ports: 0-65535, mode: disabled, preempt: false, affinity: network, timeout: 1h30m}
 `))
 	if err != nil {
 		t.Fatal(err)
@@ -153,7 +153,7 @@ cluster:
 			Name: "7", Mode: IGMP, VIPs: []netip.Addr{vip}, Partition: "majority", Detection: "relaxed",
 			Rules: []portrules.Rule{{
 				Name: "r", VIP: vip, Protocol: portrules.UDP, First: 0, Last: 65535,
-				Mode: portrules.Disabled, Affinity: portrules.AffinityNetwork, Timeout: 90 * time.Minute,
+				Mode: portrules.Disabled, Keep: true, Affinity: portrules.AffinityNetwork, Timeout: 90 * time.Minute,
 			}},
 		},
 		Member: Member{

@@ -108,13 +108,22 @@ func (t *Table) heldByOther(p uint8, b int) bool {
 	return false
 }
 
+// sole returns the only owner of all buckets, 0 where there is none or another too.
+func (t *Table) sole() uint8 {
+	owner := t.Owner[0]
+	if slices.ContainsFunc(t.Owner[:], func(p uint8) bool { return p != owner }) {
+		return 0
+	}
+	return owner
+}
+
 // build deals the buckets to members, moving as few as possible from base (nil
 // at the first epoch), and notes who may still hold connections in what moved.
-func build(base *Assignment, members []Info, rules []portrules.Mode) *Assignment {
+func build(base *Assignment, members []Info, rules []Rule) *Assignment {
 	a := &Assignment{Members: members, SlotTable: make([]int, len(rules)+1)}
 	shared := make(map[nlbhash.Targets]int)
 	for slot := range a.SlotTable {
-		t := targets(members, rules, slot)
+		t := targets(base, members, rules, slot)
 		i, ok := shared[t]
 		if !ok {
 			i = len(a.Tables)
@@ -170,18 +179,25 @@ func (a *Assignment) keeps(p uint8) bool {
 }
 
 // targets is what each member should get of a slot.
-func targets(members []Info, rules []portrules.Mode, slot int) nlbhash.Targets {
+func targets(base *Assignment, members []Info, rules []Rule, slot int) nlbhash.Targets {
 	var t nlbhash.Targets
-	if slot < len(rules) && rules[slot] == portrules.Disabled {
+	if slot < len(rules) && rules[slot].Mode == portrules.Disabled {
 		return t
 	}
-	if slot < len(rules) && rules[slot] == portrules.Multiple {
+	if slot < len(rules) && rules[slot].Mode == portrules.Multiple {
 		for _, m := range members {
 			if m.State == Started {
 				t[m.Priority] = uint32(m.Shares[slot].Weight)
 			}
 		}
 		return t
+	}
+	if slot < len(rules) && rules[slot].Keep && base != nil {
+		owner := base.Slot(slot).sole()
+		if slices.ContainsFunc(members, func(m Info) bool { return m.Priority == owner && m.State == Started }) {
+			t[owner] = 1
+			return t
+		}
 	}
 	best := -1 // of members by priority: the first of equals is the lowest priority
 	for i, m := range members {

@@ -30,8 +30,8 @@ var DefaultTiming = Timing{
 
 // Config is what a Machine is made for.
 type Config struct {
-	Rules  []portrules.Mode // filtering mode of each rule
-	Digest string           // of everything that all members must have alike
+	Rules  []Rule
+	Digest string // of everything that all members must have alike
 	Timing Timing
 	Lease  time.Duration // how long the data plane answers without the agent
 
@@ -39,6 +39,12 @@ type Config struct {
 
 	Majority bool   // partition: majority; the smaller part of a view is silent
 	Seen     uint64 // highest epoch number of an earlier life, 0 if unknown
+}
+
+// Rule is what the agreement needs to know of a port rule.
+type Rule struct {
+	Mode portrules.Mode
+	Keep bool // mode single: the owner stays while it is started, also when a better one returns
 }
 
 // Machine is one member's part in the agreement. It is not safe for concurrent

@@ -132,7 +132,7 @@ func (s *sim) checkMoves(a *Assignment) {
 	done := make([]bool, len(a.Tables))
 	for slot, i := range a.SlotTable {
 		t := &a.Tables[i]
-		counts, weights, total := (*nlbhash.Table)(&t.Owner).Counts(), expected(a.Members, slot), 0
+		counts, weights, total := (*nlbhash.Table)(&t.Owner).Counts(), expected(base, a.Members, slot), 0
 		for _, w := range weights {
 			total += w
 		}
@@ -162,20 +162,23 @@ func (s *sim) checkMoves(a *Assignment) {
 	}
 }
 
-// expected is the weight of each member in a slot, by priority.
-func expected(members []Info, slot int) (weights [nlbhash.MaxPriority + 1]int) {
+// expected is the weight of each member in a slot, by priority, after base.
+func expected(base *Assignment, members []Info, slot int) (weights [nlbhash.MaxPriority + 1]int) {
 	first, best := 0, 0
 	for _, m := range members {
 		if m.State != Started {
 			continue
 		}
-		if slot < len(simRules) && simRules[slot] == portrules.Multiple {
+		if slot < len(simRules) && simRules[slot].Mode == portrules.Multiple {
 			weights[m.Priority] = int(m.Shares[slot].Weight)
 			continue
 		}
 		handling := 1
 		if slot < len(simRules) {
 			handling = int(m.Shares[slot].Priority)
+		}
+		if slot < len(simRules) && simRules[slot].Keep && base != nil && base.Slot(slot).Owner[0] == m.Priority {
+			handling = 0 // before all others
 		}
 		if first == 0 || handling < best {
 			first, best = int(m.Priority), handling
@@ -227,7 +230,7 @@ func (s *sim) checkConverged() {
 		}
 	}
 	for slot, owned := range total {
-		if ref == nil || expected(ref.Members, slot) == [nlbhash.MaxPriority + 1]int{} {
+		if ref == nil || expected(nil, ref.Members, slot) == [nlbhash.MaxPriority + 1]int{} {
 			continue
 		}
 		if owned != nlbhash.Buckets {

@@ -13,7 +13,7 @@ const (
 	simTick   = 50 * time.Millisecond
 	simLease  = 400 * time.Millisecond
 	simCensus = 200 * time.Millisecond // connections are counted this often
-	simSlots  = 4
+	simSlots  = 5
 )
 
 // simDampening holds members back in half of the schedules, sooner and for less time
@@ -22,7 +22,9 @@ var simDampening = Dampening{
 	Departures: 1, Window: 10 * time.Second, First: 500 * time.Millisecond, Max: 2 * time.Second, Forgive: 5 * time.Second,
 }
 
-var simRules = []portrules.Mode{portrules.Multiple, portrules.Single, portrules.Multiple}
+var simRules = []Rule{
+	{Mode: portrules.Multiple}, {Mode: portrules.Single}, {Mode: portrules.Multiple}, {Mode: portrules.Single, Keep: true},
+}
 
 // set is a set of buckets for each slot.
 type set [simSlots][nlbhash.Buckets / 64]uint64

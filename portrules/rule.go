@@ -43,6 +43,7 @@ type Rule struct {
 	First    uint16 // first port of the range
 	Last     uint16 // last port of the range, inclusive
 	Mode     Mode
+	Keep     bool // mode single: the owner stays when a member with a better handling priority returns (preempt: false)
 	Affinity Affinity
 	Timeout  time.Duration // extended affinity; 0 = off
 }

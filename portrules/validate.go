@@ -20,7 +20,7 @@ const (
 type RuleError struct {
 	Index int    // the offending rule
 	Other int    // the rule that it conflicts with, or -1
-	Field string // name, vip, protocol, ports, mode, affinity, timeout; "" for the rule as a whole
+	Field string // name, vip, protocol, ports, mode, preempt, affinity, timeout; "" for the rule as a whole
 	Msg   string
 }
 
@@ -99,6 +99,8 @@ func validateRule(i int, rules []Rule, vips []netip.Addr) error {
 		return refuse("ports", "range %d-%d runs backwards: write %d-%d", r.First, r.Last, r.Last, r.First)
 	case !known(modeNames, uint8(r.Mode)):
 		return refuse("mode", "unknown %v: write multiple, single or disabled", r.Mode)
+	case r.Keep && r.Mode == Multiple:
+		return refuse("preempt", "means nothing in mode multiple: write mode: single, or remove preempt")
 	case !known(affinityNames, uint8(r.Affinity)):
 		return refuse("affinity", "unknown %v: write none, single or network", r.Affinity)
 	case r.Timeout < 0 || r.Timeout > MaxTimeout:
