@@ -1,6 +1,7 @@
 package ebpf
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -81,9 +82,10 @@ func Kill(c Conn) error {
 
 // diagRequest is struct inet_diag_req_v2 (linux/inet_diag.h).
 type diagRequest struct {
-	family uint8
-	states uint32
-	conn   Conn
+	family   uint8
+	protocol uint8 // 0: TCP
+	states   uint32
+	conn     Conn
 }
 
 // Where the ends of a connection are in struct inet_diag_sockid.
@@ -101,7 +103,7 @@ func (r diagRequest) Len() int { return reqID + idLength }
 
 func (r diagRequest) Serialize() []byte {
 	b := make([]byte, r.Len())
-	b[0], b[1] = r.family, unix.IPPROTO_TCP
+	b[0], b[1] = r.family, cmp.Or(r.protocol, unix.IPPROTO_TCP)
 	binary.NativeEndian.PutUint32(b[4:], r.states)
 	id := b[reqID:]
 	binary.BigEndian.PutUint16(id[idPorts:], r.conn.Local.Port())
