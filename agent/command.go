@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/opennlb/opennlb/control"
@@ -63,6 +62,10 @@ func (l *loop) act(action string, timeout time.Duration) (kept <-chan error, err
 
 // onCommand carries out what another member passed on.
 func (l *loop) onCommand(from string, c command) error {
+	if c.Ask != nil {
+		l.onQuestion(from, c.ID, *c.Ask)
+		return nil
+	}
 	answer := func(err error) {
 		r := reply{ID: c.ID}
 		if err != nil {
@@ -85,15 +88,11 @@ func (l *loop) onReply(r reply) {
 		return // too late
 	}
 	delete(l.waiting, r.ID)
-	if r.Error != "" {
-		done(errors.New(r.Error))
-		return
-	}
-	done(nil)
+	done(r)
 }
 
 // pass sends a command to a live member; done gets its answer in the loop.
-func (l *loop) pass(member string, c command, done func(error)) (cancel func()) {
+func (l *loop) pass(member string, c command, done func(reply)) (cancel func()) {
 	l.commandID++
 	id := l.commandID
 	c.ID = id
@@ -168,23 +167,6 @@ func (b backend) setState(ctx context.Context, member string, c command) error {
 			return errors.New("is done, but state_dir takes its time: a restart may forget it")
 		}
 	}
-	answer := make(chan error, 1)
-	var forget func()
-	err := l.do(ctx, func() error {
-		if !slices.ContainsFunc(l.peers, func(p peer) bool { return p.Name == member }) {
-			return errors.New("is not reachable: nlbd there is down or cut off")
-		}
-		forget = l.pass(member, c, func(err error) { answer <- err })
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	select {
-	case err := <-answer:
-		return err
-	case <-ctx.Done():
-		_ = l.do(context.Background(), func() error { forget(); return nil })
-		return fmt.Errorf("did not answer within %s", answerWithin)
-	}
+	_, err := b.pass(ctx, member, c)
+	return err
 }

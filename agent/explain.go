@@ -6,93 +6,199 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/opennlb/opennlb/control"
 	"github.com/opennlb/opennlb/converge"
+	"github.com/opennlb/opennlb/nlbhash"
 	"github.com/opennlb/opennlb/portrules"
 )
 
-// Explain implements control.Backend.
+// Explain implements control.Backend. What each member does, and whether a service
+// listens there, it says itself: only it knows its lease, tables and sockets.
 func (b backend) Explain(ctx context.Context, r control.ExplainRequest) (e control.Explanation, err error) {
 	err = b.l.do(ctx, func() error {
 		e, err = b.l.explain(r)
 		return err
 	})
-	return e, err
-}
-
-// explain decides for the first packet of the flow, as the data plane would, and
-// names the member that owns the bucket.
-func (l *loop) explain(r control.ExplainRequest) (control.Explanation, error) {
-	e := control.Explanation{ExplainRequest: r, Member: l.cfg.Member.Name, Mode: "default host", Affinity: portrules.AffinitySingle.String()}
-	if !slices.Contains(l.cfg.Cluster.VIPs, r.VIP) {
-		return e, control.Refuse("%s is not a VIP of this cluster: see nlbctl status", r.VIP)
+	if err != nil || e.Conclusion != "" {
+		return e, err
 	}
-	if r.Client.Is4() != r.VIP.Is4() {
-		return e, control.Refuse("%s and %s are not of the same IP version", r.Client, r.VIP)
+	names := make([]string, len(e.Members))
+	for i := range e.Members {
+		names[i] = e.Members[i].Member
 	}
-	a := l.machine.Committed()
-	if a == nil {
-		return e, fmt.Errorf("this member is in no view yet: try again when nlbctl status shows an epoch")
-	}
-	e.Epoch = a.Epoch.N
-	pkt := portrules.Packet{
-		Kind: portrules.IP, Src: r.Client, Dst: r.VIP, SrcPort: r.ClientPort, DstPort: r.Port, SYN: r.Protocol == "tcp",
-	}
-	rule := -1
-	switch r.Protocol {
-	case "tcp":
-		pkt.Protocol = portrules.ProtoTCP
-		rule = l.policy.Lookup(r.VIP, portrules.TCP, r.Port)
-	case "udp":
-		pkt.Protocol = portrules.ProtoUDP
-		rule = l.policy.Lookup(r.VIP, portrules.UDP, r.Port)
-	default:
-		pkt.Protocol = 1
-	}
-	d := l.policy.Decide(&pkt, portrules.Env{LeaseOver: !l.machine.Serving()})
-	e.Verdict, e.Reason = d.Verdict.String(), d.Reason.String()
-	say(&e, "%s is a VIP of cluster %s, epoch %d", r.VIP, l.cfg.Cluster.Name, e.Epoch)
-
-	slot, affinity := len(l.cfg.Cluster.Rules), portrules.AffinitySingle
-	if rule < 0 {
-		say(&e, "no port rule covers %s: the default host answers", target(r))
-	} else {
-		found := l.cfg.Cluster.Rules[rule]
-		slot, affinity = rule, found.Affinity
-		e.Rule, e.Mode, e.Affinity = found.Name, found.Mode.String(), affinity.String()
-		say(&e, "rule %s covers %s: %s, mode %s, affinity %s", found.Name, target(r), portRange(found), found.Mode, affinity)
-		if found.Mode == portrules.Disabled {
-			e.Bucket = -1
-			say(&e, "mode disabled: every member drops it")
-			return e, nil
-		}
-		if affinity == portrules.AffinityNone && r.ClientPort == 0 {
-			return e, control.Refuse("rule %s has affinity none: give the client's port too, as ADDRESS:PORT", found.Name)
+	answers, errs := b.askAll(ctx, names, question{Packet: &r})
+	for i := range e.Members {
+		switch p := answers[i].Part; {
+		case errs[i] != nil:
+			e.Members[i].Error = errs[i].Error()
+		case p != nil && p.Member == names[i]:
+			e.Members[i] = *p
 		}
 	}
-	client := netip.AddrPortFrom(r.Client, r.ClientPort)
-	key := portrules.AppendAffinityKey(nil, affinity, client)
-	e.Key, e.Bucket = hex.EncodeToString(key), l.policy.BucketOf(rule, client)
-	say(&e, "the client's key %s hashes to bucket %d of 4096", e.Key, e.Bucket)
-	l.explainOwner(&e, a.Slot(slot))
+	conclude(&e)
 	return e, nil
 }
 
-func (l *loop) explainOwner(e *control.Explanation, t *converge.Table) {
-	e.OwnerPriority = t.Owner[e.Bucket]
-	e.Owner = nameOf(l.machine.Committed(), e.OwnerPriority)
-	if e.OwnerPriority == 0 {
-		say(e, "nobody owns the bucket: no member is started with a weight above 0")
-		return
+// explain goes through docs/DECISION.md for the first packet of the flow, up to the
+// owner of the bucket. It concludes where no member has to be asked.
+func (l *loop) explain(r control.ExplainRequest) (control.Explanation, error) {
+	e := control.Explanation{ExplainRequest: r, Member: l.cfg.Member.Name, Mode: "default host", Affinity: portrules.AffinitySingle.String(), Bucket: -1}
+	if !slices.Contains(l.cfg.Cluster.VIPs, r.VIP) {
+		return e, control.Refuse("%s is not a VIP of this cluster: frames to it pass untouched; its VIPs are %v", r.VIP, l.cfg.Cluster.VIPs)
 	}
-	say(e, "%s (priority %d) owns bucket %d and answers", e.Owner, e.OwnerPriority, e.Bucket)
-	for _, h := range t.Held {
-		if h.Buckets.Has(e.Bucket) {
-			say(e, "%s keeps connections made before it lost the bucket", nameOf(l.machine.Committed(), h.Priority))
+	say(&e, "%s is a VIP of cluster %s (%s mode), so it is decided who answers", r.VIP, l.cfg.Cluster.Name, l.cfg.Cluster.Mode)
+	here := l.part(r)
+	e.Verdict, e.Reason = here.New.Verdict, here.New.Reason
+	a := l.machine.Committed()
+	if a == nil {
+		e.Conclusion = l.cfg.Member.Name + " answers nothing: " + l.outside()
+		return e, nil
+	}
+	e.Epoch = a.Epoch.N
+	slot := l.explainRule(&e, a)
+	if e.Conclusion != "" {
+		return e, nil
+	}
+	if e.Affinity == portrules.AffinityNone.String() && r.ClientPort == 0 && r.Protocol != "icmp" {
+		return e, control.Refuse("rule %s has affinity none: give the client's port too, as ADDRESS:PORT", e.Rule)
+	}
+	l.explainKey(&e, slot)
+	l.explainOwner(&e, a, slot)
+	return e, nil
+}
+
+// outside says why this member is in no view.
+func (l *loop) outside() string {
+	switch {
+	case l.machine.Rivalled():
+		return "another group of members serves this segment; ask a member of that one"
+	case l.machine.Outvoted():
+		return "partition: majority, and no more than half of the members are in sight"
+	}
+	return "it is in no view yet; try again when nlbctl status shows an epoch"
+}
+
+// explainRule finds the rule and returns its slot.
+func (l *loop) explainRule(e *control.Explanation, a *converge.Assignment) (slot int) {
+	rules := l.cfg.Cluster.Rules
+	rule, protocol := -1, transportOf(e.Protocol)
+	if protocol == 0 {
+		say(e, "icmp has no ports: the default host answers, which is the started member with the lowest priority number")
+		return len(rules)
+	}
+	if rule = l.policy.Lookup(e.VIP, protocol, e.Port); rule < 0 {
+		say(e, "no rule covers %s: it goes to the default host, which is the started member with the lowest priority number", target(e.ExplainRequest))
+		return len(rules)
+	}
+	found := rules[rule]
+	e.Rule, e.Mode, e.Affinity = found.Name, found.Mode.String(), found.Affinity.String()
+	vip := "all VIPs"
+	if found.VIP.IsValid() {
+		vip = found.VIP.String()
+	}
+	say(e, "rule %s covers it: %s ports %s of %s; rules do not overlap, so it is the only one", found.Name, found.Protocol, portRange(found), vip)
+	switch found.Mode {
+	case portrules.Disabled:
+		say(e, "mode disabled: every member drops it")
+		e.Conclusion = fmt.Sprintf("Nobody answers: rule %s is disabled.", found.Name)
+	case portrules.Single:
+		text := "mode single: the started member with the best handling priority takes everything: "
+		if found.Keep {
+			text = "mode single, preempt false: its owner stays while it is started, else the best handling priority takes everything: "
+		}
+		say(e, "%s%s", text, each(a, func(s converge.Share) uint8 { return s.Priority }, rule))
+	case portrules.Multiple:
+		say(e, "mode multiple: the started members share the buckets by weight: %s", each(a, func(s converge.Share) uint8 { return s.Weight }, rule))
+	}
+	return rule
+}
+
+// each lists a figure of all started members.
+func each(a *converge.Assignment, figure func(converge.Share) uint8, rule int) string {
+	var parts []string
+	for _, m := range a.Members {
+		if m.State == converge.Started {
+			parts = append(parts, fmt.Sprintf("%s %d", m.Name, figure(m.Shares[rule])))
 		}
 	}
-	say(e, "here, on %s: %s (%s)", e.Member, e.Verdict, e.Reason)
+	if len(parts) == 0 {
+		return "none is started"
+	}
+	return strings.Join(parts, ", ")
+}
+
+func (l *loop) explainKey(e *control.Explanation, slot int) {
+	rule, affinity := slot, portrules.AffinitySingle
+	if slot == len(l.cfg.Cluster.Rules) {
+		rule = -1
+	} else {
+		affinity = l.cfg.Cluster.Rules[slot].Affinity
+	}
+	client := netip.AddrPortFrom(e.Client, e.ClientPort)
+	key := portrules.AppendAffinityKey(nil, affinity, client)
+	e.Key, e.Bucket = hex.EncodeToString(key), l.policy.BucketOf(rule, client)
+	say(e, "affinity %s: hashed is %s, in hexadecimal %s", e.Affinity, keyWords(key, affinity, client), e.Key)
+	say(e, "SipHash-1-3 of it, with the cluster's hash key, ends in bucket %d of %d", e.Bucket, nlbhash.Buckets)
+}
+
+// keyWords says what the bytes of a key are.
+func keyWords(key []byte, affinity portrules.Affinity, client netip.AddrPort) string {
+	switch affinity {
+	case portrules.AffinityNone:
+		return fmt.Sprintf("the client's address %s with its port %d", client.Addr(), client.Port())
+	case portrules.AffinityNetwork:
+		network, _ := netip.AddrFromSlice(key)
+		return fmt.Sprintf("the client's network %s, which is its address without the host's bits", network)
+	}
+	return fmt.Sprintf("the client's address %s", client.Addr())
+}
+
+func (l *loop) explainOwner(e *control.Explanation, a *converge.Assignment, slot int) {
+	t := a.Slot(slot)
+	e.OwnerPriority = t.Owner[e.Bucket]
+	e.Owner = nameOf(a, e.OwnerPriority)
+	if e.OwnerPriority == 0 {
+		e.Conclusion = "Nobody answers: " + l.ownerless(a, slot) + "."
+		say(e, "no member owns the bucket")
+		return
+	}
+	say(e, "table %d of epoch %d, which also serves %s, gives the bucket to %s (priority %d), as it does %d of %d",
+		a.SlotTable[slot], e.Epoch, l.sharing(a, slot), e.Owner, e.OwnerPriority, (*nlbhash.Table)(&t.Owner).Counts()[e.OwnerPriority], nlbhash.Buckets)
+	for _, m := range a.Members {
+		e.Members = append(e.Members, control.Part{Member: m.Name, Priority: m.Priority, State: m.State.String()})
+	}
+}
+
+// sharing names what else is dealt by the table of a slot.
+func (l *loop) sharing(a *converge.Assignment, slot int) string {
+	var names []string
+	for i, t := range a.SlotTable {
+		switch {
+		case i == slot || t != a.SlotTable[slot]:
+		case i < len(l.cfg.Cluster.Rules):
+			names = append(names, "rule "+l.cfg.Cluster.Rules[i].Name)
+		default:
+			names = append(names, "the default host")
+		}
+	}
+	if len(names) == 0 {
+		return "nothing else"
+	}
+	return strings.Join(names, ", ")
+}
+
+// ownerless says why nobody owns the buckets of a slot.
+func (l *loop) ownerless(a *converge.Assignment, slot int) string {
+	started := slices.ContainsFunc(a.Members, func(m converge.Info) bool { return m.State == converge.Started })
+	switch {
+	case !started:
+		return "no member is started"
+	case slot < len(l.cfg.Cluster.Rules):
+		return fmt.Sprintf("rule %s has weight 0 on every started member", l.cfg.Cluster.Rules[slot].Name)
+	}
+	return "no member is the default host"
 }
 
 func say(e *control.Explanation, format string, args ...any) {

@@ -55,7 +55,7 @@ type loop struct {
 	peers      membership.Snapshot
 	known      map[string]membership.Peer // every member ever seen, by name
 	reports    map[string]report
-	waiting    map[uint64]func(error) // commands without a reply
+	waiting    map[uint64]func(reply) // commands without a reply
 	commandID  uint64
 	leaving    bool
 	drain      drain
@@ -120,7 +120,7 @@ func newLoop(cfg *config.Config, id identity, timing detection, first converge.S
 		}, self, time.Now()),
 		known:   make(map[string]membership.Peer),
 		reports: make(map[string]report),
-		waiting: make(map[uint64]func(error)),
+		waiting: make(map[uint64]func(reply)),
 		foreign: make(map[netip.Addr]conflict),
 		epoch:   seen,
 		keeper:  keep,

@@ -78,7 +78,7 @@ func nameOf(a *converge.Assignment, priority uint8) string {
 
 func ruleStatus(r portrules.Rule, a *converge.Assignment, slot int) control.Rule {
 	out := control.Rule{
-		Name: r.Name, VIP: "all", Protocol: r.Protocol, Ports: portRange(r), Mode: r.Mode, Affinity: r.Affinity,
+		Name: r.Name, VIP: "all", Protocol: r.Protocol, Ports: portRange(r), Mode: r.Mode, Preempt: !r.Keep, Affinity: r.Affinity,
 		Timeout: control.Duration(r.Timeout), Owners: []control.Owner{},
 	}
 	if r.VIP.IsValid() {

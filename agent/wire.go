@@ -16,17 +16,19 @@ type wire struct {
 	Report   *report           `json:"report,omitempty"`
 }
 
-// command asks another member to change its state.
+// command asks another member to change its state or, with Ask, for what it knows.
 type command struct {
 	ID      uint64           `json:"id"`
-	Action  string           `json:"action"`
+	Ask     *question        `json:"ask,omitempty"`
+	Action  string           `json:"action,omitempty"`
 	Timeout control.Duration `json:"timeout,omitempty"`
 }
 
 // reply answers the command with the same ID.
 type reply struct {
-	ID    uint64 `json:"id"`
-	Error string `json:"error,omitempty"`
+	ID     uint64  `json:"id"`
+	Error  string  `json:"error,omitempty"`
+	Answer *answer `json:"answer,omitempty"`
 }
 
 // report tells how many connections to VIPs the sender has.

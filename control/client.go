@@ -55,6 +55,12 @@ func (c *Client) Explain(ctx context.Context, r ExplainRequest) (e Explanation, 
 	return e, err
 }
 
+// QueryPort asks what is done about a port of a virtual IP.
+func (c *Client) QueryPort(ctx context.Context, r PortRequest) (p Port, err error) {
+	err = c.ask(ctx, "POST", "/v1/port", r, &p)
+	return p, err
+}
+
 // Events returns the events after a number. If there are none, it waits for one,
 // at most a minute.
 func (c *Client) Events(ctx context.Context, after uint64, wait time.Duration) (events []Event, err error) {

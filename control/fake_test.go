@@ -22,6 +22,7 @@ type fake struct {
 	state   []StateRequest
 	results []Result
 	explain []ExplainRequest
+	ports   []PortRequest
 }
 
 func newFake() *fake { return &fake{EventLog: NewEventLog(100), status: sample()} }
@@ -49,6 +50,13 @@ func (f *fake) Explain(_ context.Context, r ExplainRequest) (Explanation, error)
 	defer f.mu.Unlock()
 	f.explain = append(f.explain, r)
 	return Explanation{ExplainRequest: r, Rule: "http", Bucket: 7, Owner: "node1", Steps: []string{"one", "two"}}, f.err
+}
+
+func (f *fake) QueryPort(_ context.Context, r PortRequest) (Port, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.ports = append(f.ports, r)
+	return Port{PortRequest: r, Epoch: 7, Counters: []PortCounter{{Member: "node1"}}}, f.err
 }
 
 func sample() Status {

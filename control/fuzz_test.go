@@ -40,7 +40,7 @@ func FuzzRequests(f *testing.F) {
 			}
 		}
 		for _, r := range b.explain {
-			if err := r.validate(); err != nil {
+			if err := r.Check(); err != nil {
 				t.Fatal(err)
 			}
 		}

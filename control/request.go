@@ -2,7 +2,6 @@ package control
 
 import (
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -72,57 +71,6 @@ type Result struct {
 	Member string `json:"member"`
 	OK     bool   `json:"ok"`
 	Error  string `json:"error,omitempty"`
-}
-
-// ExplainRequest names a packet of a client. Ports are 0 for icmp; ClientPort may
-// be 0 otherwise, where the rule does not hash it.
-type ExplainRequest struct {
-	Client     netip.Addr `json:"client"`
-	ClientPort uint16     `json:"client_port,omitempty"`
-	VIP        netip.Addr `json:"vip"`
-	Port       uint16     `json:"port,omitempty"`
-	Protocol   string     `json:"protocol"` // tcp, udp or icmp
-}
-
-func (r *ExplainRequest) validate() error {
-	switch {
-	case !plain(r.Client):
-		return Refuse("the client's address is missing or unusable: give one such as 192.0.2.200 or 2001:db8::200")
-	case !plain(r.VIP):
-		return Refuse("the virtual IP address is missing or unusable: give one of the cluster's")
-	case r.Client.Is4() != r.VIP.Is4():
-		return Refuse("client %v and virtual IP %v are not of one family: give two IPv4 or two IPv6 addresses", r.Client, r.VIP)
-	}
-	switch r.Protocol {
-	case "tcp", "udp":
-		return nil
-	case "icmp":
-		if r.Port != 0 || r.ClientPort != 0 {
-			return Refuse("icmp has no ports: give addresses only")
-		}
-		return nil
-	}
-	return Refuse("unknown protocol %.64q: write tcp, udp or icmp", r.Protocol)
-}
-
-// plain reports whether an address is one that stands in a packet.
-func plain(a netip.Addr) bool { return a.IsValid() && a.Zone() == "" && !a.Is4In6() }
-
-// Explanation says who answers a packet, and why, step by step.
-type Explanation struct {
-	ExplainRequest
-	Epoch         uint64   `json:"epoch"`
-	Rule          string   `json:"rule"` // "" where no rule covers the packet
-	Mode          string   `json:"mode"`
-	Affinity      string   `json:"affinity"`
-	Key           string   `json:"key"` // the hashed bytes in hexadecimal
-	Bucket        int      `json:"bucket"`
-	Owner         string   `json:"owner"` // "" where nobody answers
-	OwnerPriority uint8    `json:"owner_priority"`
-	Member        string   `json:"member"` // the member asked, of which the rest speaks
-	Verdict       string   `json:"verdict"`
-	Reason        string   `json:"reason"`
-	Steps         []string `json:"steps"`
 }
 
 // Error is a refusal that the caller can act on. Any other error of a Backend is

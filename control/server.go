@@ -34,6 +34,7 @@ type Backend interface {
 	Status(context.Context) (Status, error)
 	SetState(context.Context, StateRequest) ([]Result, error)
 	Explain(context.Context, ExplainRequest) (Explanation, error)
+	QueryPort(context.Context, PortRequest) (Port, error)
 	// Events is [EventLog.After].
 	Events(after uint64) ([]Event, <-chan struct{})
 }
@@ -88,6 +89,7 @@ func Handler(b Backend, log *slog.Logger) http.Handler {
 		{"GET", "/v1/status", a.status},
 		{"POST", "/v1/state", a.state},
 		{"POST", "/v1/explain", a.explain},
+		{"POST", "/v1/port", a.port},
 		{"GET", "/v1/events", a.events},
 	} {
 		mux.HandleFunc(r.path, a.answer(func(w http.ResponseWriter, req *http.Request) (any, error) {
@@ -175,15 +177,31 @@ func (a *api) explain(w http.ResponseWriter, r *http.Request) (any, error) {
 	if err := decode(w, r, &req); err != nil {
 		return nil, err
 	}
-	if err := req.validate(); err != nil {
+	if err := req.Check(); err != nil {
 		return nil, err
 	}
 	e, err := a.backend.Explain(r.Context(), req)
 	if err != nil {
 		return nil, err
 	}
-	e.Steps = append([]string{}, e.Steps...)
+	e.fillNil()
 	return e, nil
+}
+
+func (a *api) port(w http.ResponseWriter, r *http.Request) (any, error) {
+	var req PortRequest
+	if err := decode(w, r, &req); err != nil {
+		return nil, err
+	}
+	if err := req.Check(); err != nil {
+		return nil, err
+	}
+	p, err := a.backend.QueryPort(r.Context(), req)
+	if err != nil {
+		return nil, err
+	}
+	p.fillNil()
+	return p, nil
 }
 
 // events returns what came after the number "after"; with "wait", a duration, it

@@ -61,6 +61,21 @@ func TestRoundTrips(t *testing.T) {
 	}
 }
 
+func TestQueryPortRoundTrip(t *testing.T) {
+	f := newFake()
+	c, _ := start(t, f)
+	ask := PortRequest{VIP: netip.MustParseAddr("192.0.2.10"), Port: 80, Protocol: "udp"}
+	p, err := c.QueryPort(t.Context(), ask)
+	if err != nil || p.PortRequest != ask || p.Epoch != 7 || !reflect.DeepEqual(f.ports, []PortRequest{ask}) {
+		t.Errorf("%+v, %v; the backend saw %+v", p, err, f.ports)
+	}
+	for _, wrong := range []PortRequest{{VIP: ask.VIP, Protocol: "icmp"}, {Protocol: "tcp"}} {
+		if _, err := c.QueryPort(t.Context(), wrong); err == nil {
+			t.Errorf("%+v is taken", wrong)
+		}
+	}
+}
+
 // Outside programs rely on these names: see the contract in docs.
 func TestStatusFieldNames(t *testing.T) {
 	text, err := json.Marshal(sample())
@@ -100,6 +115,7 @@ func TestEmptyListsAreNotNull(t *testing.T) {
 		{"GET", "/v1/status", ""},
 		{"POST", "/v1/state", `{"action":"start"}`},
 		{"GET", "/v1/events", ""},
+		{"POST", "/v1/explain", `{"client":"192.0.2.200","vip":"192.0.2.10","protocol":"icmp"}`},
 	} {
 		w := call(f, tt.method, tt.path, tt.body)
 		if w.Code != http.StatusOK || strings.Contains(w.Body.String(), "null") {

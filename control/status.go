@@ -61,6 +61,7 @@ type Rule struct {
 	Protocol portrules.Protocol `json:"protocol"`
 	Ports    string             `json:"ports"` // 80 or 80-443
 	Mode     portrules.Mode     `json:"mode"`
+	Preempt  bool               `json:"preempt"` // mode single: a better handling priority takes over
 	Affinity portrules.Affinity `json:"affinity"`
 	Timeout  Duration           `json:"timeout"`
 	Owners   []Owner            `json:"owners"` // by priority; members without buckets left out

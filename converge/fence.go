@@ -97,6 +97,10 @@ func (m *Machine) rivalled() bool {
 // Rivalled reports whether this member is silent because of another group.
 func (m *Machine) Rivalled() bool { return m.committed == nil && m.rivalled() }
 
+// Outvoted reports whether this member is silent because it sees no more than half of
+// the members and partition: majority holds.
+func (m *Machine) Outvoted() bool { return m.committed == nil && !m.quorum(m.wanted()) }
+
 // mustFence reports whether a leaves out somebody who may still answer, or does not
 // know who does, or there is a rival: then its beacon goes ahead of its commit.
 func (m *Machine) mustFence(a *Assignment) bool {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -21,7 +22,8 @@ func (c *cli) explain() *cobra.Command {
   nlbctl explain 198.51.100.7:40000 192.0.2.10:53 --proto udp
   nlbctl explain 2001:db8::7 [2001:db8::10]:443
   nlbctl explain 198.51.100.7 192.0.2.10 --proto icmp`,
-		Args: exactly("CLIENT", "VIP"),
+		Args:              exactly("CLIENT", "VIP"),
+		ValidArgsFunction: c.completePorts(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r, err := explainRequest(args[0], args[1], protocol)
 			if err != nil {
@@ -37,6 +39,7 @@ func (c *cli) explain() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&protocol, "proto", "", "tcp, udp or icmp (default tcp, without a port of VIP icmp)")
+	completeProtocols(cmd, "tcp", "udp", "icmp")
 	return cmd
 }
 
@@ -85,11 +88,11 @@ func hostPort(s string) (netip.Addr, uint16, error) {
 }
 
 func (c *cli) explainTable(w io.Writer, e control.Explanation) {
-	answer := c.paint(red, "Nobody answers.")
-	if e.Owner != "" {
-		answer = c.paint(green, fmt.Sprintf("%s (priority %d) answers.", e.Owner, e.OwnerPriority))
+	color := red
+	if e.Answered {
+		color = green
 	}
-	fmt.Fprintf(w, "%s\n\n", answer)
+	fmt.Fprintf(w, "%s\n\n", c.paint(color, e.Conclusion))
 	rule := "none: traffic for the default host"
 	if e.Rule != "" {
 		rule = fmt.Sprintf("%s (%s, affinity %s)", e.Rule, e.Mode, e.Affinity)
@@ -107,12 +110,56 @@ func (c *cli) explainTable(w io.Writer, e control.Explanation) {
 		[]cell{text("At " + e.Member), text(e.Verdict + " (" + e.Reason + ")")},
 	)
 	columns(w, rows)
+	if len(e.Members) > 0 {
+		fmt.Fprintln(w)
+		c.partTable(w, e)
+	}
 	if len(e.Steps) > 0 {
 		fmt.Fprintln(w)
 	}
 	for i, step := range e.Steps {
 		fmt.Fprintf(w, "%2d. %s\n", i+1, printable(step))
 	}
+}
+
+// partTable shows what each member does, as it says itself.
+func (c *cli) partTable(w io.Writer, e control.Explanation) {
+	rows := [][]cell{header("MEMBER", "STATE", "LEASE", "FLAG", "NEW", "OWN CONNECTION", "OTHER", "LISTENS", "CONNECTIONS")}
+	var missing []control.Part
+	for _, p := range e.Members {
+		if p.Error != "" {
+			missing = append(missing, p)
+			continue
+		}
+		lease, listens := c.paint(red, "over"), text(orDash(p.Listens))
+		if p.Lease {
+			lease = c.paint(green, "runs")
+		}
+		if p.Listens == "no" && p.Member == e.Owner {
+			listens = c.paint(red, p.Listens)
+		}
+		rows = append(rows, []cell{
+			text(p.Member), text(p.State), lease, text(p.Flag), c.exit(p.New), c.exit(p.Existing), c.exit(p.Unknown), listens, number(p.Connections),
+		})
+	}
+	columns(w, rows)
+	for _, p := range missing {
+		fmt.Fprintln(w, c.paint(yellow, fmt.Sprintf("%s (%s): %s", p.Member, p.State, p.Error)))
+	}
+}
+
+func (c *cli) exit(e control.Exit) cell {
+	if e.Verdict == "accept" {
+		return c.paint(green, e.Verdict+" "+e.Reason)
+	}
+	return text(orDash(strings.TrimSpace(e.Verdict + " " + e.Reason)))
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
 }
 
 func endpoint(a netip.Addr, port uint16) string {

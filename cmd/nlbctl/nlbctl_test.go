@@ -30,6 +30,7 @@ type fake struct {
 	results []control.Result
 	asked   []control.StateRequest
 	explain []control.ExplainRequest
+	ports   []control.PortRequest
 }
 
 func (f *fake) Events(after uint64) ([]control.Event, <-chan struct{}) { return f.After(after) }
@@ -57,7 +58,42 @@ func (f *fake) Explain(_ context.Context, r control.ExplainRequest) (control.Exp
 		ExplainRequest: r, Epoch: 17, Rule: "http", Mode: "multiple", Affinity: "single", Key: "c6336407", Bucket: 1234,
 		Owner: "node2", OwnerPriority: 2, Member: "node1", Verdict: "drop", Reason: "not-owner",
 		Steps: []string{"rule http covers tcp port 80 of all virtual IPs", "bucket 1234 belongs to node2"},
+		Members: []control.Part{
+			{
+				Member: "node1", Priority: 1, State: "started", Epoch: 17, Lease: true, Flag: "residual", New: control.Exit{Verdict: "drop", Reason: "not-owner"},
+				Existing: control.Exit{Verdict: "accept", Reason: "residual"}, Unknown: control.Exit{Verdict: "drop", Reason: "not-owner"}, Listens: "yes", Connections: 2,
+			},
+			{
+				Member: "node2", Priority: 2, State: "draining", Epoch: 17, Lease: true, Flag: "own", New: control.Exit{Verdict: "accept", Reason: "new"},
+				Existing: control.Exit{Verdict: "accept", Reason: "owner"}, Unknown: control.Exit{Verdict: "accept", Reason: "owner"}, Listens: "no",
+			},
+			{Member: "node3", Priority: 3, State: "started", Error: "did not answer within 3s"},
+		},
+		Answered: true, Conclusion: "node2 answers: it owns bucket 1234.",
 	}, nil
+}
+
+func (f *fake) QueryPort(_ context.Context, r control.PortRequest) (control.Port, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.ports = append(f.ports, r)
+	p := control.Port{
+		PortRequest: r, Epoch: 17,
+		Shares: []control.PortShare{
+			{Member: "node1", State: "started", Weight: 100, Priority: 1, Buckets: 2731, Percent: 66.67480},
+			{Member: "node2", State: "draining", Weight: 50, Priority: 2, Buckets: 1365, Percent: 33.32520, Keeps: 12},
+		},
+		Counters: []control.PortCounter{
+			{Member: "node1", Counts: map[string]uint64{"new": 5, "not-owner": 12}},
+			{Member: "node2", Counts: map[string]uint64{"new": 1234, "owner": 7}},
+			{Member: "node3", Error: "did not answer within 3s"},
+		},
+		Warnings: []string{"something \x1b[2Jodd"},
+	}
+	if r.Port != 81 {
+		p.Rule = &f.status.Rules[0]
+	}
+	return p, nil
 }
 
 func newFake() *fake {
@@ -152,6 +188,8 @@ func TestOutput(t *testing.T) {
 		"stop":    {"stop", "--all"},
 		"explain": {"explain", "198.51.100.7", "192.0.2.10:80"},
 		"ip2mac":  {"ip2mac", "192.0.2.10"},
+
+		"queryport": {"queryport", "192.0.2.10:80"},
 	} {
 		for _, format := range []string{"table", "json", "yaml"} {
 			t.Run(name+"/"+format, func(t *testing.T) {
@@ -227,6 +265,9 @@ func TestUsage(t *testing.T) {
 		{"explain 192.0.2.1 192.0.2.10:80 --proto icmp", "no ports"},
 		{"explain 192.0.2.1 192.0.2.10:80 --proto sctp", "tcp, udp or icmp"},
 		{"explain 192.0.2.1 [2001:db8::1]:80", "one family"},
+		{"queryport", "VIP:PORT is missing"},
+		{"queryport 192.0.2.10", "with a port"},
+		{"queryport 192.0.2.10:80 --proto icmp", "tcp or udp"},
 		{"ip2mac", "IP is missing"},
 		{"ip2mac fe80::1%eth0", "not an address"},
 		{"validate", "FILE is missing"},
@@ -454,6 +495,22 @@ func TestCompletion(t *testing.T) {
 	if strings.Contains(o.stdout, "node1") {
 		t.Errorf("a member is offered twice: %s", o.stdout)
 	}
+}
+
+func TestQueryPort(t *testing.T) {
+	f := newFake()
+	socket := serve(t, f)
+	nlbctl(t, env{}, "--socket", socket, "queryport", "[::ffff:192.0.2.10]:81", "--proto", "udp").
+		expect(t, done, "none: traffic for the default host", "")
+	want := control.PortRequest{VIP: netip.MustParseAddr("192.0.2.10"), Port: 81, Protocol: "udp"}
+	if len(f.ports) != 1 || f.ports[0] != want {
+		t.Errorf("asked %+v", f.ports)
+	}
+	nlbctl(t, env{}, "__complete", "--socket", socket, "queryport", "192").
+		expect(t, done, "192.0.2.10:80\trule http\n192.0.2.10:53\trule dns\n", "")
+	nlbctl(t, env{}, "__complete", "--socket", socket, "explain", "192.0.2.7", "[").
+		expect(t, done, "[2001:db8::10]:80\trule http\n", "")
+	nlbctl(t, env{}, "__complete", "--socket", socket, "explain", "--proto", "").expect(t, done, "tcp\nudp\nicmp\n", "")
 }
 
 func TestVersion(t *testing.T) {
