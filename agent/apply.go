@@ -35,6 +35,7 @@ func (l *loop) apply(out converge.Output) error {
 	for _, e := range out.Events {
 		l.event(e)
 	}
+	l.noticeOwners()
 	l.becomeDefault()
 	l.rememberEpoch()
 	return nil
@@ -73,6 +74,7 @@ func (l *loop) rendered(p *converge.Part) rendering {
 
 func (l *loop) onTick() error {
 	l.countConnections()
+	l.lookForServices()
 	l.announceDue()
 	err := l.apply(l.machine.Tick(l.now.wall))
 	if l.ready != nil && l.machine.Converged() {

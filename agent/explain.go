@@ -82,13 +82,13 @@ func (l *loop) outside() string {
 
 // explainRule finds the rule and returns its slot.
 func (l *loop) explainRule(e *control.Explanation, a *converge.Assignment) (slot int) {
-	rules := l.cfg.Cluster.Rules
-	rule, protocol := -1, transportOf(e.Protocol)
+	rules, protocol := l.cfg.Cluster.Rules, transportOf(e.Protocol)
 	if protocol == 0 {
 		say(e, "icmp has no ports: the default host answers, which is the started member with the lowest priority number")
 		return len(rules)
 	}
-	if rule = l.policy.Lookup(e.VIP, protocol, e.Port); rule < 0 {
+	rule := l.policy.Lookup(e.VIP, protocol, e.Port)
+	if rule < 0 {
 		say(e, "no rule covers %s: it goes to the default host, which is the started member with the lowest priority number", target(e.ExplainRequest))
 		return len(rules)
 	}

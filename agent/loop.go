@@ -42,6 +42,7 @@ type loop struct {
 	requests  chan func() error
 	conflicts chan conflict
 	counted   chan census
+	looked    chan []missing
 	done      chan struct{}
 	beat      atomic.Int64 // dataplane.Instant of the last step
 
@@ -59,6 +60,12 @@ type loop struct {
 	commandID  uint64
 	leaving    bool
 	drain      drain
+
+	looking  bool // for services, beside the loop
+	nextLook time.Time
+	missing  []missing      // as of the last look
+	noticed  converge.Epoch // noticeOwners has looked at it
+	deserted []bool         // rules without an owner
 
 	counting    bool // a count of connections is under way
 	nextCount   time.Time
@@ -113,6 +120,7 @@ func newLoop(cfg *config.Config, id identity, timing detection, first converge.S
 		requests:  make(chan func() error),
 		conflicts: make(chan conflict, 16),
 		counted:   make(chan census, 1),
+		looked:    make(chan []missing, 1),
 		done:      make(chan struct{}),
 		machine: converge.New(converge.Config{
 			Rules: rules, Digest: id.digest, Timing: timing.converge, Lease: timing.lease, Dampening: dampening,
@@ -122,10 +130,12 @@ func newLoop(cfg *config.Config, id identity, timing detection, first converge.S
 		reports: make(map[string]report),
 		waiting: make(map[uint64]func(reply)),
 		foreign: make(map[netip.Addr]conflict),
-		epoch:   seen,
-		keeper:  keep,
-		wake:    time.NewTimer(time.Hour),
-		linkUp:  true,
+
+		deserted: make([]bool, len(cfg.Cluster.Rules)),
+		epoch:    seen,
+		keeper:   keep,
+		wake:     time.NewTimer(time.Hour),
+		linkUp:   true,
 	}
 }
 
@@ -158,6 +168,8 @@ func (l *loop) run(stop, tasks context.Context, links <-chan l2.LinkEvent, repor
 			step = request
 		case c := <-l.counted:
 			step = func() error { return l.onCensus(c) }
+		case found := <-l.looked:
+			step = func() error { return l.onLook(found) }
 		case c := <-l.conflicts:
 			step = func() error { return l.onForeignOwner(c) }
 		case cfg := <-l.reload:

@@ -148,6 +148,9 @@ func (l *loop) warnings() []string {
 		out = append(out, "silent: another group of members serves this segment, and membership does not reach it: open TCP and UDP port "+
 			fmt.Sprint(l.cfg.Membership.Port)+" between all members")
 	}
+	if l.machine.Outvoted() {
+		out = append(out, "silent: partition: majority, and no more than half of the members are in sight")
+	}
 	for _, name := range l.machine.Misfits() {
 		out = append(out, name+": its cluster section differs from ours: make them equal and restart it")
 	}
@@ -159,9 +162,10 @@ func (l *loop) warnings() []string {
 	if a := l.machine.Committed(); a != nil {
 		for i, r := range l.cfg.Cluster.Rules {
 			if r.Mode != portrules.Disabled && a.Slot(i).Owner[0] == 0 {
-				out = append(out, fmt.Sprintf("rule %s: nobody answers: no member is started with a weight above 0", r.Name))
+				out = append(out, fmt.Sprintf("rule %s: nobody answers: %s", r.Name, l.ownerless(a, i)))
 			}
 		}
+		out = append(out, l.serviceWarnings(a)...)
 	}
 	for _, r := range l.cfg.Cluster.Rules {
 		if r.Timeout > 0 {

@@ -1,0 +1,125 @@
+package agent
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/opennlb/opennlb/converge"
+	"github.com/opennlb/opennlb/dataplane/ebpf"
+	"github.com/opennlb/opennlb/nlbhash"
+	"github.com/opennlb/opennlb/portrules"
+)
+
+const (
+	lookEvery = 3 * time.Second // for services behind the rules
+	fewPorts  = 16              // a rule with more covers ports that are meant to be free
+)
+
+// missing is a rule without a service on this host: clients that it answers get a reset.
+type missing struct {
+	rule int
+	vip  netip.Addr // the first one that lacks it
+}
+
+// lookForServices starts a look at the host's listening sockets, beside the loop.
+func (l *loop) lookForServices() {
+	if l.looking || l.now.wall.Before(l.nextLook) {
+		return
+	}
+	l.looking, l.nextLook = true, l.now.wall.Add(lookEvery)
+	vips, rules, nat := l.cfg.Cluster.VIPs, l.cfg.Cluster.Rules, l.engine.FollowsNAT()
+	go func() {
+		found, err := missingServices(vips, rules, nat)
+		if err != nil {
+			l.log.Debug("look for services", "error", err)
+		}
+		l.looked <- found // has room for the only look under way
+	}()
+}
+
+func (l *loop) onLook(found []missing) error {
+	l.looking, l.missing = false, found
+	return nil
+}
+
+// missingServices lists the rules of few ports that have no listener on any of them,
+// nor a connection that is passed on behind NAT.
+func missingServices(vips []netip.Addr, rules []portrules.Rule, nat bool) ([]missing, error) {
+	listeners, err := ebpf.Listeners()
+	if err != nil {
+		return nil, err
+	}
+	found := unserved(vips, rules, listeners)
+	if len(found) == 0 || !nat {
+		return found, nil
+	}
+	conns, err := ebpf.Forwarded(vips)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(found, func(m missing) bool {
+		r := rules[m.rule]
+		return slices.ContainsFunc(conns, func(c ebpf.Conn) bool {
+			return c.Local.Addr() == m.vip && r.First <= c.Local.Port() && c.Local.Port() <= r.Last
+		})
+	}), nil
+}
+
+func unserved(vips []netip.Addr, rules []portrules.Rule, listeners []ebpf.Listener) (found []missing) {
+	for i, r := range rules {
+		if r.Mode == portrules.Disabled || r.Last-r.First >= fewPorts {
+			continue
+		}
+		for _, vip := range vips {
+			if (!r.VIP.IsValid() || r.VIP == vip) && !slices.ContainsFunc(listeners, func(s ebpf.Listener) bool { return serves(s, vip, r) }) {
+				found = append(found, missing{i, vip})
+				break
+			}
+		}
+	}
+	return found
+}
+
+// serves reports whether a socket takes what comes to some port of a rule.
+func serves(s ebpf.Listener, vip netip.Addr, r portrules.Rule) bool {
+	port := s.Local.Port()
+	return r.First <= port && port <= r.Last && r.Protocol.Has(s.Protocol) && s.Takes(vip, s.Protocol, port)
+}
+
+// serviceWarnings speaks of rules for which this member answers and has no service.
+func (l *loop) serviceWarnings(a *converge.Assignment) (out []string) {
+	for _, m := range l.missing {
+		r := l.cfg.Cluster.Rules[m.rule]
+		counts := (*nlbhash.Table)(&a.Slot(m.rule).Owner).Counts()
+		if counts[l.cfg.Member.Priority] == 0 {
+			continue
+		}
+		out = append(out, fmt.Sprintf("rule %s: this member answers, but nothing listens on %s port %s of %s: its clients are refused: start the service, or drain %s",
+			r.Name, r.Protocol, portRange(r), m.vip, l.cfg.Member.Name))
+	}
+	return out
+}
+
+// noticeOwners tells when a rule has lost its last owner, and when it has one again.
+func (l *loop) noticeOwners() {
+	a := l.machine.Committed()
+	if a == nil || a.Epoch == l.noticed {
+		return
+	}
+	l.noticed = a.Epoch
+	for i, r := range l.cfg.Cluster.Rules {
+		if r.Mode == portrules.Disabled {
+			continue
+		}
+		none := a.Slot(i).Owner[0] == 0
+		switch {
+		case none && !l.deserted[i]:
+			l.event(converge.Event{Kind: "no owner", Text: fmt.Sprintf("rule %s: nobody answers: %s", r.Name, l.ownerless(a, i))})
+		case !none && l.deserted[i]:
+			l.event(converge.Event{Kind: "owner", Text: fmt.Sprintf("rule %s has an owner again", r.Name)})
+		}
+		l.deserted[i] = none
+	}
+}
