@@ -16,6 +16,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include "decide.h"
+#include "trace.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -71,6 +72,8 @@ static __always_inline int ingress(struct __sk_buff *skb, __u64 now)
 	if (reason == REASON_NOT_VIP)
 		return NEXT;
 	count(decision >> 8, reason);
+	if (now < tracing.until)
+		trace_tc(skb, now, decision);
 	if (IS_DROP(reason))
 		return TC_ACT_SHOT;
 	if (skb->pkt_type == PACKET_BROADCAST) /* else ARP would take a stranger's claim for an answer */
@@ -163,6 +166,8 @@ static __always_inline int filter(struct xdp_md *xdp, __u64 now)
 	    bpf_xdp_get_buff_len(xdp) > xdp->data_end - xdp->data)
 		return XDP_PASS; /* the rest is in another buffer */
 	count(counter, reason);
+	if (now < tracing.until)
+		trace_xdp(xdp, now, counter << 8 | reason);
 	return XDP_DROP;
 }
 
@@ -187,4 +192,5 @@ int nlb_xdp(struct xdp_md *xdp)
 /* Types that only the Go side names must be mentioned to reach the BTF. */
 const struct head *mention_head __attribute__((unused));
 const struct beacon *mention_beacon __attribute__((unused));
+const struct traced *mention_traced __attribute__((unused));
 const enum reason *mention_reason __attribute__((unused));
