@@ -123,6 +123,30 @@ type nlbRule struct {
 	Disabled uint8
 }
 
+type nlbTraced struct {
+	_        structs.HostLayout
+	At       uint64
+	Src      nlbAddr
+	Dst      nlbAddr
+	Sport    uint16
+	Dport    uint16
+	Counter  uint16
+	Protocol uint8
+	Reason   uint8
+}
+
+type nlbTracing struct {
+	_      structs.HostLayout
+	Until  uint64
+	Client [2]uint64
+	Mask   [2]uint64
+	Port   uint32
+	Unused uint32
+	Window uint64
+	Taken  uint64
+	Missed uint64
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
@@ -133,6 +157,7 @@ const (
 	nlbMapHeard         = "heard"
 	nlbMapNames         = "names"
 	nlbMapPolicies      = "policies"
+	nlbMapTraces        = "traces"
 	nlbProgNlbTcIn      = "nlb_tc_in"
 	nlbProgNlbTcOut     = "nlb_tc_out"
 	nlbProgNlbXdp       = "nlb_xdp"
@@ -142,9 +167,11 @@ const (
 	nlbVarMentionBeacon = "mention_beacon"
 	nlbVarMentionHead   = "mention_head"
 	nlbVarMentionReason = "mention_reason"
+	nlbVarMentionTraced = "mention_traced"
 	nlbVarOwnMac        = "own_mac"
 	nlbVarOwnPriority   = "own_priority"
 	nlbVarSourceMac     = "source_mac"
+	nlbVarTracing       = "tracing"
 )
 
 // loadNlb returns the embedded CollectionSpec for nlb.
@@ -204,6 +231,7 @@ type nlbMapSpecs struct {
 	Heard     *ebpf.MapSpec `ebpf:"heard"`
 	Names     *ebpf.MapSpec `ebpf:"names"`
 	Policies  *ebpf.MapSpec `ebpf:"policies"`
+	Traces    *ebpf.MapSpec `ebpf:"traces"`
 }
 
 // nlbVariableSpecs contains global variables before they are loaded into the kernel.
@@ -216,9 +244,11 @@ type nlbVariableSpecs struct {
 	MentionBeacon *ebpf.VariableSpec `ebpf:"mention_beacon"`
 	MentionHead   *ebpf.VariableSpec `ebpf:"mention_head"`
 	MentionReason *ebpf.VariableSpec `ebpf:"mention_reason"`
+	MentionTraced *ebpf.VariableSpec `ebpf:"mention_traced"`
 	OwnMac        *ebpf.VariableSpec `ebpf:"own_mac"`
 	OwnPriority   *ebpf.VariableSpec `ebpf:"own_priority"`
 	SourceMac     *ebpf.VariableSpec `ebpf:"source_mac"`
+	Tracing       *ebpf.VariableSpec `ebpf:"tracing"`
 }
 
 // nlbObjects contains all objects after they have been loaded into the kernel.
@@ -247,6 +277,7 @@ type nlbMaps struct {
 	Heard     *ebpf.Map `ebpf:"heard"`
 	Names     *ebpf.Map `ebpf:"names"`
 	Policies  *ebpf.Map `ebpf:"policies"`
+	Traces    *ebpf.Map `ebpf:"traces"`
 }
 
 func (m *nlbMaps) Close() error {
@@ -257,6 +288,7 @@ func (m *nlbMaps) Close() error {
 		m.Heard,
 		m.Names,
 		m.Policies,
+		m.Traces,
 	)
 }
 
@@ -270,9 +302,11 @@ type nlbVariables struct {
 	MentionBeacon *ebpf.Variable `ebpf:"mention_beacon"`
 	MentionHead   *ebpf.Variable `ebpf:"mention_head"`
 	MentionReason *ebpf.Variable `ebpf:"mention_reason"`
+	MentionTraced *ebpf.Variable `ebpf:"mention_traced"`
 	OwnMac        *ebpf.Variable `ebpf:"own_mac"`
 	OwnPriority   *ebpf.Variable `ebpf:"own_priority"`
 	SourceMac     *ebpf.Variable `ebpf:"source_mac"`
+	Tracing       *ebpf.Variable `ebpf:"tracing"`
 }
 
 // nlbPrograms contains all programs after they have been loaded into the kernel.
