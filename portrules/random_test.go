@@ -54,7 +54,7 @@ func randomEnv(seed uint32, p *portrules.Policy, l *portrules.Listener) portrule
 // checkDecision checks what holds for every decision, whatever the frame.
 func checkDecision(t *testing.T, p *portrules.Policy, pkt *portrules.Packet, env portrules.Env, d portrules.Decision) {
 	t.Helper()
-	if want := verdictOf(d.Reason); d.Verdict != want {
+	if want := d.Reason.Verdict(); d.Verdict != want {
 		t.Errorf("reason %v with verdict %v, want %v", d.Reason, d.Verdict, want)
 	}
 	if d.Rule < -1 || d.Rule >= len(p.Rules) {
@@ -75,14 +75,4 @@ func checkDecision(t *testing.T, p *portrules.Policy, pkt *portrules.Packet, env
 	if d.RecordFragment && (d.Verdict != portrules.Accept || !pkt.Fragment.First) {
 		t.Errorf("recorded fragment %+v of a frame with verdict %v", pkt.Fragment, d.Verdict)
 	}
-}
-
-func verdictOf(r portrules.Reason) portrules.Verdict {
-	switch {
-	case r == portrules.NotVIP:
-		return portrules.Pass
-	case r <= portrules.NeighborReply:
-		return portrules.Accept
-	}
-	return portrules.Drop
 }

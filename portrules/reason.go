@@ -36,3 +36,14 @@ const (
 	BeaconReplayed               // drop: a beacon that was heard before, or a later one of its sequence
 	NumReasons
 )
+
+// Verdict is what a reason leads to: they are sorted by it.
+func (r Reason) Verdict() Verdict {
+	switch {
+	case r == NotVIP:
+		return Pass
+	case r < LeaseOver:
+		return Accept
+	}
+	return Drop
+}

@@ -35,6 +35,9 @@ type Engine struct {
 	active  placed
 	next    placed
 	closed  bool
+
+	stopTrace func() // nil while no trace runs
+	traces    sync.WaitGroup
 }
 
 // placed is a policy that lies in a slot.
@@ -142,12 +145,17 @@ func (e *Engine) FollowsNAT() bool { return e.nat }
 // pins. From then on the kernel sees all frames: remove the VIPs from it before.
 func (e *Engine) Close() error {
 	e.mu.Lock()
-	defer e.mu.Unlock()
 	if e.closed {
+		e.mu.Unlock()
 		return nil
 	}
 	e.closed = true
 	e.control.setLease(0)
+	if e.stopTrace != nil {
+		e.stopTrace()
+	}
+	e.mu.Unlock()
+	e.traces.Wait() // it needs the lock to end
 	return e.release()
 }
 
@@ -181,6 +189,7 @@ type objects struct {
 	collection                       *ebpf.Collection
 	agent, counters, names, policies *ebpf.Map
 	fragments, heard, beacons        *ebpf.Map
+	tracing, traces                  *ebpf.Map
 	page                             *ebpf.MapSpec
 }
 

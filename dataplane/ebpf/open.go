@@ -160,6 +160,8 @@ func (e *Engine) load(setup dataplane.Setup) (*objects, error) {
 		fragments:  collection.Maps[nlbMapFragments],
 		heard:      collection.Maps[nlbMapHeard],
 		beacons:    collection.Maps[nlbMapBeacons],
+		tracing:    collection.Maps[".data.tracing"],
+		traces:     collection.Maps[nlbMapTraces],
 		page:       spec.Maps[nlbMapPolicies].InnerMap,
 	}, nil
 }
