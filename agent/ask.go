@@ -14,12 +14,14 @@ import (
 type question struct {
 	Packet   *control.ExplainRequest `json:"packet,omitempty"`
 	Counters *string                 `json:"counters,omitempty"` // of this rule, "" for what no rule covers
+	Trace    *control.TraceRequest   `json:"trace,omitempty"`
 }
 
 // answer has the field set that the question had.
 type answer struct {
 	Part     *control.Part     `json:"part,omitempty"`
 	Counters []control.Counter `json:"counters,omitempty"`
+	Portion  *portion          `json:"portion,omitempty"`
 }
 
 // answerTo takes from the loop what an answer needs; the rest, which may take a while,
@@ -50,6 +52,15 @@ func (l *loop) answerTo(q question) (func() (answer, error), error) {
 				}
 			}
 			return out, nil
+		}, nil
+	case q.Trace != nil:
+		r := *q.Trace
+		if err := r.Check(); err != nil {
+			return nil, err
+		}
+		return func() (answer, error) {
+			p, err := l.portion(r)
+			return answer{Portion: p}, err
 		}, nil
 	}
 	return nil, errors.New("unknown question: does this member run another version?")

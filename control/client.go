@@ -70,38 +70,52 @@ func (c *Client) Events(ctx context.Context, after uint64, wait time.Duration) (
 }
 
 func (c *Client) ask(ctx context.Context, method, path string, request, answer any) error {
-	var body io.Reader
-	if request != nil {
-		text, err := json.Marshal(request)
-		if err != nil {
-			return fmt.Errorf("write the request: %w", err)
-		}
-		body = bytes.NewReader(text)
-	}
-	r, err := http.NewRequestWithContext(ctx, method, "http://nlbd"+path, body)
+	resp, err := c.send(ctx, method, path, request)
 	if err != nil {
-		return fmt.Errorf("write the request: %w", err)
-	}
-	resp, err := c.http.Do(r)
-	if err != nil {
-		return c.unreachable(err)
+		return err
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
 		return fmt.Errorf("read the answer of nlbd: %w", err)
 	}
-	if resp.StatusCode != http.StatusOK {
-		refused := &Error{Status: resp.StatusCode}
-		if err := json.Unmarshal(text, refused); err != nil || refused.Message == "" {
-			return fmt.Errorf("nlbd at %s answered %s: is that socket nlbd's?", c.path, resp.Status)
-		}
-		return refused
-	}
 	if err := json.Unmarshal(text, answer); err != nil {
 		return fmt.Errorf("read the answer of nlbd: %w: nlbctl and nlbd may be of different versions", err)
 	}
 	return nil
+}
+
+// send returns an answer that is no refusal; the caller closes its body.
+func (c *Client) send(ctx context.Context, method, path string, request any) (*http.Response, error) {
+	var body io.Reader
+	if request != nil {
+		text, err := json.Marshal(request)
+		if err != nil {
+			return nil, fmt.Errorf("write the request: %w", err)
+		}
+		body = bytes.NewReader(text)
+	}
+	r, err := http.NewRequestWithContext(ctx, method, "http://nlbd"+path, body)
+	if err != nil {
+		return nil, fmt.Errorf("write the request: %w", err)
+	}
+	resp, err := c.http.Do(r)
+	if err != nil {
+		return nil, c.unreachable(err)
+	}
+	if resp.StatusCode == http.StatusOK {
+		return resp, nil
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	if err != nil {
+		return nil, fmt.Errorf("read the answer of nlbd: %w", err)
+	}
+	refused := &Error{Status: resp.StatusCode}
+	if err := json.Unmarshal(text, refused); err != nil || refused.Message == "" {
+		return nil, fmt.Errorf("nlbd at %s answered %s: is that socket nlbd's?", c.path, resp.Status)
+	}
+	return nil, refused
 }
 
 // unreachable says what to do about a failed request.

@@ -23,9 +23,13 @@ type fake struct {
 	results []Result
 	explain []ExplainRequest
 	ports   []PortRequest
+	traces  []TraceRequest
+	ended   chan struct{} // a trace has
 }
 
-func newFake() *fake { return &fake{EventLog: NewEventLog(100), status: sample()} }
+func newFake() *fake {
+	return &fake{EventLog: NewEventLog(100), status: sample(), ended: make(chan struct{})}
+}
 
 func (f *fake) Events(after uint64) ([]Event, <-chan struct{}) { return f.After(after) }
 
@@ -57,6 +61,24 @@ func (f *fake) QueryPort(_ context.Context, r PortRequest) (Port, error) {
 	defer f.mu.Unlock()
 	f.ports = append(f.ports, r)
 	return Port{PortRequest: r, Epoch: 7, Counters: []PortCounter{{Member: "node1"}}}, f.err
+}
+
+func (f *fake) Trace(ctx context.Context, r TraceRequest) (<-chan Sample, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.traces = append(f.traces, r)
+	if f.err != nil {
+		return nil, f.err
+	}
+	out := make(chan Sample, 2)
+	out <- Sample{Member: "node1", Reason: "new"}
+	out <- Sample{Member: "node1", Reason: "owner", Missed: 3}
+	go func() {
+		<-ctx.Done()
+		close(out)
+		close(f.ended)
+	}()
+	return out, nil
 }
 
 func sample() Status {

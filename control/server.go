@@ -35,6 +35,8 @@ type Backend interface {
 	SetState(context.Context, StateRequest) ([]Result, error)
 	Explain(context.Context, ExplainRequest) (Explanation, error)
 	QueryPort(context.Context, PortRequest) (Port, error)
+	// Trace closes the channel when the context has ended; it is read until then.
+	Trace(context.Context, TraceRequest) (<-chan Sample, error)
 	// Events is [EventLog.After].
 	Events(after uint64) ([]Event, <-chan struct{})
 }
@@ -90,6 +92,7 @@ func Handler(b Backend, log *slog.Logger) http.Handler {
 		{"POST", "/v1/state", a.state},
 		{"POST", "/v1/explain", a.explain},
 		{"POST", "/v1/port", a.port},
+		{"POST", "/v1/trace", a.trace},
 		{"GET", "/v1/events", a.events},
 	} {
 		mux.HandleFunc(r.path, a.answer(func(w http.ResponseWriter, req *http.Request) (any, error) {
@@ -122,6 +125,10 @@ func (a *api) answer(handle func(http.ResponseWriter, *http.Request) (any, error
 			}
 		}()
 		v, err := handle(w, r)
+		if s, ok := v.(stream); ok {
+			s(w)
+			return
+		}
 		if err == nil {
 			reply(w, http.StatusOK, v)
 			return

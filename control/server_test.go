@@ -76,6 +76,33 @@ func TestQueryPortRoundTrip(t *testing.T) {
 	}
 }
 
+// A trace ends at the member when the caller hangs up.
+func TestTrace(t *testing.T) {
+	f := newFake()
+	c, _ := start(t, f)
+	ctx, cancel := context.WithCancel(t.Context())
+	ask := TraceRequest{Client: netip.MustParsePrefix("192.0.2.0/24"), Port: 80}
+	var got []Sample
+	begun := false
+	err := c.Trace(ctx, ask, func() { begun = true }, func(s Sample) error {
+		if got = append(got, s); len(got) == 2 {
+			cancel()
+		}
+		return nil
+	})
+	if err != nil || !begun || len(got) != 2 || got[1].Missed != 3 || !reflect.DeepEqual(f.traces, []TraceRequest{ask}) {
+		t.Errorf("%v: %+v; the backend saw %+v", err, got, f.traces)
+	}
+	<-f.ended
+	f.err = Refuse("another trace is running")
+	if err := c.Trace(t.Context(), TraceRequest{}, func() {}, nil); err == nil || err.Error() != "another trace is running" {
+		t.Errorf("refused: %v", err)
+	}
+	if err := c.Trace(t.Context(), TraceRequest{Client: netip.MustParsePrefix("::ffff:192.0.2.0/120")}, func() {}, nil); err == nil {
+		t.Error("an unusable prefix is taken")
+	}
+}
+
 // Outside programs rely on these names: see the contract in docs.
 func TestStatusFieldNames(t *testing.T) {
 	text, err := json.Marshal(sample())

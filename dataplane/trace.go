@@ -2,16 +2,20 @@ package dataplane
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 
 	"github.com/opennlb/opennlb/portrules"
 )
 
+// ErrTracing says that a trace is running already.
+var ErrTracing = errors.New("another trace is running: end that one first")
+
 // Tracer is an engine that can show live decisions.
 type Tracer interface {
 	// Trace samples the IP packets that the engine counts until ctx ends; the channel
 	// is closed then. A busy engine tells of some packets only, and counts the others;
-	// a reader who is late misses samples too. One trace runs at a time.
+	// a reader who is late misses samples too. One trace runs at a time: else ErrTracing.
 	Trace(ctx context.Context, filter TraceFilter) (<-chan Sample, error)
 }
 

@@ -31,6 +31,7 @@ type fake struct {
 	asked   []control.StateRequest
 	explain []control.ExplainRequest
 	ports   []control.PortRequest
+	traces  []control.TraceRequest
 }
 
 func (f *fake) Events(after uint64) ([]control.Event, <-chan struct{}) { return f.After(after) }
@@ -94,6 +95,25 @@ func (f *fake) QueryPort(_ context.Context, r control.PortRequest) (control.Port
 		p.Rule = &f.status.Rules[0]
 	}
 	return p, nil
+}
+
+func (f *fake) Trace(ctx context.Context, r control.TraceRequest) (<-chan control.Sample, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.traces = append(f.traces, r)
+	at := netip.MustParseAddr
+	out := make(chan control.Sample, 3)
+	out <- control.Sample{
+		Time: time.Date(2026, 1, 2, 3, 4, 5, 6e6, time.UTC), Member: "node1", Client: at("198.51.100.7"), ClientPort: 40000,
+		VIP: at("192.0.2.10"), Port: 80, Protocol: "tcp", Rule: "http", Verdict: "accept", Reason: "new",
+	}
+	out <- control.Sample{Member: "node2", Client: at("2001:db8::7"), VIP: at("2001:db8::10"), Protocol: "icmpv6", Verdict: "drop", Reason: "not-default", Missed: 7}
+	out <- control.Sample{Member: "node3", Error: "did not answer within 3s"}
+	go func() {
+		<-ctx.Done()
+		close(out)
+	}()
+	return out, nil
 }
 
 func newFake() *fake {
@@ -268,6 +288,11 @@ func TestUsage(t *testing.T) {
 		{"queryport", "VIP:PORT is missing"},
 		{"queryport 192.0.2.10", "with a port"},
 		{"queryport 192.0.2.10:80 --proto icmp", "tcp or udp"},
+		{"trace --client www", "no address or prefix"},
+		{"trace --client 10.0.0.0/33", "no address or prefix"},
+		{"trace --port 65536", "invalid argument"},
+		{"trace --for -1s", "before now"},
+		{"trace now", "unexpected argument"},
 		{"ip2mac", "IP is missing"},
 		{"ip2mac fe80::1%eth0", "not an address"},
 		{"validate", "FILE is missing"},
@@ -511,6 +536,27 @@ func TestQueryPort(t *testing.T) {
 	nlbctl(t, env{}, "__complete", "--socket", socket, "explain", "192.0.2.7", "[").
 		expect(t, done, "[2001:db8::10]:80\trule http\n", "")
 	nlbctl(t, env{}, "__complete", "--socket", socket, "explain", "--proto", "").expect(t, done, "tcp\nudp\nicmp\n", "")
+}
+
+func TestTrace(t *testing.T) {
+	f := newFake()
+	socket := serve(t, f)
+	o := nlbctl(t, env{}, "--socket", socket, "trace", "--all", "--client", "198.51.100.77/24", "--port", "80", "--count", "3")
+	o.expect(t, done, "  node1         tcp     198.51.100.7:40000    -> 192.0.2.10:80          accept new, rule http\n", "7 more packets matched and were not shown.\n")
+	o.expect(t, done, "  node2         icmpv6  2001:db8::7           -> 2001:db8::10           drop not-default, no rule\n", "")
+	o.expect(t, done, "  node3         did not answer within 3s\n", "")
+	want := control.TraceRequest{Client: netip.MustParsePrefix("198.51.100.0/24"), Port: 80, All: true}
+	if len(f.traces) != 1 || f.traces[0] != want {
+		t.Errorf("asked %+v", f.traces)
+	}
+	o = nlbctl(t, env{}, "--socket", socket, "trace", "-o", "json", "--count", "1")
+	var s control.Sample
+	if err := json.Unmarshal([]byte(o.stdout), &s); err != nil || s.Reason != "new" || o.status != done {
+		t.Errorf("%v: %+v", err, o)
+	}
+	nlbctl(t, env{}, "--socket", socket, "trace", "-o", "yaml", "--count", "1").expect(t, done, "---\ntime: ", "")
+	nlbctl(t, env{}, "--socket", socket, "trace", "--for", "20ms").expect(t, done, "", "") // its time is over: no error
+	nlbctl(t, env{}, "--socket", socket+"x", "trace").expect(t, failed, "", "cannot reach nlbd")
 }
 
 func TestVersion(t *testing.T) {

@@ -25,8 +25,6 @@ const (
 	traceDrain   = 64 << 10               // more samples than the ring can hold
 )
 
-var errTracing = errors.New("another trace is running: end that one first")
-
 // Trace shows live decisions, see dataplane.Tracer.
 func (e *Engine) Trace(ctx context.Context, filter dataplane.TraceFilter) (<-chan dataplane.Sample, error) {
 	e.mu.Lock()
@@ -35,7 +33,7 @@ func (e *Engine) Trace(ctx context.Context, filter dataplane.TraceFilter) (<-cha
 	case e.closed:
 		return nil, errClosed
 	case e.stopTrace != nil:
-		return nil, errTracing
+		return nil, dataplane.ErrTracing
 	}
 	t, err := openTrace(e.objects)
 	if err != nil {
@@ -134,6 +132,7 @@ func (t *trace) drain() {
 // run hands on samples until ctx ends. The programs stop within traceLease if it does not return.
 func (t *trace) run(ctx context.Context, out chan<- dataplane.Sample) {
 	defer func() { atomic.StoreUint64(&t.words().Until, 0) }()
+	defer context.AfterFunc(ctx, func() { _ = t.reader.Flush() })() // it need not wait for the deadline
 	var record ringbuf.Record
 	var next time.Time
 	for ctx.Err() == nil {
@@ -143,7 +142,7 @@ func (t *trace) run(ctx context.Context, out chan<- dataplane.Sample) {
 			t.reader.SetDeadline(next)
 		}
 		err := t.reader.ReadInto(&record)
-		if errors.Is(err, os.ErrDeadlineExceeded) {
+		if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, ringbuf.ErrFlushed) {
 			continue
 		}
 		if err != nil {

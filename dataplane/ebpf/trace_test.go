@@ -39,6 +39,9 @@ func traceFrames(t *testing.T, e *Engine, filter dataplane.TraceFilter, list ...
 			cancel()
 		}
 	}
+	if len(told) == 0 {
+		t.Fatal("the trace tells nothing")
+	}
 	return told[:len(told)-1]
 }
 

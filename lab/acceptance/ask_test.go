@@ -181,6 +181,58 @@ func (c *cluster) hasEvent(m *lab.Member, kind, text string) {
 	}
 }
 
+// TestTraceOfAll: of each connection the owner tells that it accepted the SYN, the other
+// that it dropped it; when the caller hangs up, the next one may trace.
+func TestTraceOfAll(t *testing.T) {
+	c := start(t, lab.Options{Members: 2, Clients: 40})
+	for range 2 {
+		c.traceOnce()
+	}
+}
+
+func (c *cluster) traceOnce() {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(c.ctx, 20*time.Second)
+	defer cancel()
+	clients := c.Client.Addrs[:10]
+	accepted, dropped := map[netip.Addr]string{}, map[netip.Addr]string{}
+	begun, ended := make(chan struct{}), make(chan error, 1)
+	go func() {
+		request := control.TraceRequest{Port: 80, All: true}
+		ended <- c.Members[0].Control().Trace(ctx, request, func() { close(begun) }, func(s control.Sample) error {
+			if s.Error != "" || s.VIP != lab.VIP || s.Port != 80 || s.Protocol != "tcp" || s.Rule != "web" {
+				c.t.Errorf("%+v", s)
+			}
+			switch {
+			case s.Verdict == "accept" && s.Reason == "new":
+				accepted[s.Client] = s.Member
+			case s.Verdict == "drop" && s.Reason == "not-owner":
+				dropped[s.Client] = s.Member
+			}
+			if len(accepted) == len(clients) && len(dropped) == len(clients) {
+				cancel()
+			}
+			return nil
+		})
+	}()
+	select {
+	case <-begun:
+	case err := <-ended:
+		c.t.Fatalf("the trace did not begin: %v", err)
+	}
+	var owners map[netip.Addr]string
+	for ctx.Err() == nil { // again and again: the other member may begin later, and pauses
+		owners = c.owners(clients)
+		c.sleep(100 * time.Millisecond)
+	}
+	c.ok(<-ended)
+	for client, owner := range owners {
+		if accepted[client] != owner || dropped[client] == owner || dropped[client] == "" {
+			c.t.Errorf("%s is answered by %s: accepted by %q, dropped by %q", client, owner, accepted[client], dropped[client])
+		}
+	}
+}
+
 // TestOneMember: a cluster of one is a cluster.
 func TestOneMember(t *testing.T) {
 	c := start(t, lab.Options{Members: 1, Clients: 4})
