@@ -42,7 +42,7 @@ type loop struct {
 	requests  chan func() error
 	conflicts chan conflict
 	counted   chan census
-	looked    chan []missing
+	looked    chan services
 	done      chan struct{}
 	beat      atomic.Int64 // dataplane.Instant of the last step
 
@@ -120,7 +120,7 @@ func newLoop(cfg *config.Config, id identity, timing detection, first converge.S
 		requests:  make(chan func() error),
 		conflicts: make(chan conflict, 16),
 		counted:   make(chan census, 1),
-		looked:    make(chan []missing, 1),
+		looked:    make(chan services, 1),
 		done:      make(chan struct{}),
 		machine: converge.New(converge.Config{
 			Rules: rules, Digest: id.digest, Timing: timing.converge, Lease: timing.lease, Dampening: dampening,

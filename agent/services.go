@@ -13,9 +13,16 @@ import (
 )
 
 const (
-	lookEvery = 3 * time.Second // for services behind the rules
-	fewPorts  = 16              // a rule with more covers ports that are meant to be free
+	lookEvery  = 3 * time.Second  // for services behind the rules
+	lookRarely = 30 * time.Second // where the connection table had to be read, which may be long
+	fewPorts   = 16               // a rule with more covers ports that are meant to be free
 )
+
+// services is what a look found.
+type services struct {
+	missing []missing
+	nat     bool // the connection table was read
+}
 
 // missing is a rule without a service on this host: clients that it answers get a reset.
 type missing struct {
@@ -31,7 +38,7 @@ func (l *loop) lookForServices() {
 	l.looking, l.nextLook = true, l.now.wall.Add(lookEvery)
 	vips, rules, nat := l.cfg.Cluster.VIPs, l.cfg.Cluster.Rules, l.engine.FollowsNAT()
 	go func() {
-		found, err := missingServices(vips, rules, nat)
+		found, err := findServices(vips, rules, nat)
 		if err != nil {
 			l.log.Debug("look for services", "error", err)
 		}
@@ -39,32 +46,37 @@ func (l *loop) lookForServices() {
 	}()
 }
 
-func (l *loop) onLook(found []missing) error {
-	l.looking, l.missing = false, found
+func (l *loop) onLook(found services) error {
+	l.looking, l.missing = false, found.missing
+	if found.nat {
+		l.nextLook = l.now.wall.Add(lookRarely)
+	}
 	return nil
 }
 
-// missingServices lists the rules of few ports that have no listener on any of them,
-// nor a connection that is passed on behind NAT.
-func missingServices(vips []netip.Addr, rules []portrules.Rule, nat bool) ([]missing, error) {
+// findServices finds the rules of few ports that have no listener on any of them, nor a
+// connection that is passed on behind NAT.
+func findServices(vips []netip.Addr, rules []portrules.Rule, nat bool) (services, error) {
 	listeners, err := ebpf.Listeners()
 	if err != nil {
-		return nil, err
+		return services{}, err
 	}
-	found := unserved(vips, rules, listeners)
-	if len(found) == 0 || !nat {
+	found := services{missing: unserved(vips, rules, listeners)}
+	if len(found.missing) == 0 || !nat {
 		return found, nil
 	}
+	found.nat = true
 	conns, err := ebpf.Forwarded(vips)
 	if err != nil {
-		return nil, err
+		return services{nat: true}, err
 	}
-	return slices.DeleteFunc(found, func(m missing) bool {
+	found.missing = slices.DeleteFunc(found.missing, func(m missing) bool {
 		r := rules[m.rule]
 		return slices.ContainsFunc(conns, func(c ebpf.Conn) bool {
 			return c.Local.Addr() == m.vip && r.First <= c.Local.Port() && c.Local.Port() <= r.Last
 		})
-	}), nil
+	})
+	return found, nil
 }
 
 func unserved(vips []netip.Addr, rules []portrules.Rule, listeners []ebpf.Listener) (found []missing) {

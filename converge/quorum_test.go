@@ -42,3 +42,30 @@ func TestQuorum(t *testing.T) {
 		t.Error("a cluster cannot be founded")
 	}
 }
+
+// TestOutvoted: only who is silent for want of a majority says so.
+func TestOutvoted(t *testing.T) {
+	lost := &Assignment{Epoch: Epoch{N: 3}, Members: infos(1, 2, 3)}
+	alone := func(cfg Config, later *Assignment) *Machine {
+		cfg.Rules, cfg.Timing, cfg.Lease = simRules, DefaultTiming, simLease
+		m := New(cfg, info(3), t0)
+		m.later = later
+		return m
+	}
+	in := alone(Config{Majority: true}, nil)
+	in.committed = lost
+	for _, row := range []struct {
+		name string
+		m    *Machine
+		want bool
+	}{
+		{"one of three", alone(Config{Majority: true}, lost), true},
+		{"partition: serve", alone(Config{}, lost), false},
+		{"starting", alone(Config{Majority: true}, nil), false},
+		{"in the view", in, false},
+	} {
+		if got := row.m.Outvoted(); got != row.want {
+			t.Errorf("%s: %v", row.name, got)
+		}
+	}
+}
