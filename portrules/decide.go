@@ -70,26 +70,26 @@ func (p *Policy) decide(d *Decision, pkt *Packet, env Env) (Verdict, Reason) {
 		return Drop, StrayFragment
 	}
 
-	protocol := pkt.transportProtocol()
+	protocol, flow := pkt.transportProtocol(), pkt.Flow()
 	if protocol == 0 { // 7
-		p.ask(d, pkt)
+		p.ask(d, flow.Src)
 		if d.Flags&Own == 0 {
 			return Drop, NotDefault
 		}
 		return Accept, DefaultHost
 	}
-	d.Rule = p.Lookup(pkt.Dst, protocol, pkt.DstPort) // 9
+	d.Rule = p.Lookup(pkt.Dst, protocol, flow.Dst.Port()) // 9
 	if d.Rule >= 0 && p.Rules[d.Rule].Mode == Disabled {
 		return Drop, RuleDisabled
 	}
-	p.ask(d, pkt)
-	return judge(d.Flags, pkt, env)
+	p.ask(d, flow.Src)
+	return judge(d.Flags, pkt, protocol, env)
 }
 
 // ask fills in the part of the decision that a table gives (9, 10).
-func (p *Policy) ask(d *Decision, pkt *Packet) {
+func (p *Policy) ask(d *Decision, client netip.AddrPort) {
 	d.Table = p.TableOf(d.Rule)
-	d.Bucket = p.BucketOf(d.Rule, netip.AddrPortFrom(pkt.Src, pkt.SrcPort))
+	d.Bucket = p.BucketOf(d.Rule, client)
 	d.Flags = p.Tables[d.Table][d.Bucket]
 }
 
@@ -114,35 +114,37 @@ func decideBeacon(pkt *Packet, env Env) (Verdict, Reason) {
 }
 
 // judge applies the flags of a bucket to a TCP or UDP packet (11).
-func judge(flags Flags, pkt *Packet, env Env) (Verdict, Reason) {
+func judge(flags Flags, pkt *Packet, protocol Protocol, env Env) (Verdict, Reason) {
 	switch {
 	case flags&Own != 0 && pkt.SYN:
 		return Accept, New
 	case flags&Own != 0 && flags&Foreign == 0:
 		return Accept, Owner
+	case flags&Own != 0 && protocol != TCP:
+		return Accept, Owner
 	case flags&Own != 0 && pkt.isServed(env):
 		return Accept, Established
-	case flags&Own != 0 && pkt.Protocol == ProtoUDP:
-		return Accept, Owner
 	case flags&Own != 0:
 		return Drop, ForeignHeld
-	case flags&Residual != 0 && !pkt.SYN && pkt.isServed(env):
+	case flags&Residual != 0 && protocol == TCP && !pkt.SYN && pkt.isServed(env):
 		return Accept, ResidualConn
 	}
 	return Drop, NotOwner
 }
 
-// isServed reports whether the packet belongs to a connection of this member.
+// isServed reports whether the packet belongs to a TCP connection of this member.
 func (p *Packet) isServed(env Env) bool {
-	if p.Protocol != ProtoTCP {
-		return false
-	}
 	return env.HasSocket != nil && env.HasSocket(p.Flow()) || env.HasNAT != nil && env.HasNAT(p.Flow())
 }
 
-// transportProtocol returns TCP, UDP or, for protocols without ports, 0.
+// transportProtocol returns TCP, UDP or, for protocols without ports, 0: that of the
+// packet or, where it is an ICMP error, of the one that it is about.
 func (p *Packet) transportProtocol() Protocol {
-	switch p.Protocol {
+	protocol := p.Protocol
+	if p.Quote.Protocol != 0 {
+		protocol = p.Quote.Protocol
+	}
+	switch protocol {
 	case ProtoTCP:
 		return TCP
 	case ProtoUDP:

@@ -17,6 +17,7 @@ const (
 
 // IP protocol numbers that the decision knows (IANA protocol-numbers).
 const (
+	ProtoICMP   = 1
 	ProtoTCP    = 6
 	ProtoUDP    = 17
 	ProtoICMPv6 = 58
@@ -51,7 +52,8 @@ type Packet struct {
 	Fragment Fragment // zero for a whole packet
 	SrcPort  uint16   // TCP and UDP, not in a later fragment
 	DstPort  uint16
-	SYN      bool // TCP with SYN set and ACK clear
+	SYN      bool  // TCP with SYN set and ACK clear
+	Quote    Quote // what an ICMP error is about; zero where that cannot be told
 }
 
 // Fragment says which part of a fragmented datagram a packet is.
@@ -74,8 +76,12 @@ type Flow struct {
 	Src, Dst netip.AddrPort
 }
 
-// Flow returns the flow that the packet belongs to.
+// Flow returns the flow that the packet belongs to, or that it tells of, if it is an
+// ICMP error.
 func (p *Packet) Flow() Flow {
+	if p.Quote.Protocol != 0 {
+		return p.Quote.Flow
+	}
 	return Flow{Src: netip.AddrPortFrom(p.Src, p.SrcPort), Dst: netip.AddrPortFrom(p.Dst, p.DstPort)}
 }
 
@@ -113,10 +119,19 @@ func parseARP(b []byte) Packet {
 }
 
 func parseIPv4(b []byte) Packet {
-	if len(b) < 20 || b[0]>>4 != 4 {
-		return Packet{}
+	p, payload := headerIPv4(b)
+	if p.Kind == IP && !p.Malformed {
+		p.transport(payload)
 	}
-	p := Packet{
+	return p
+}
+
+// headerIPv4 reads an IPv4 header and returns what follows it.
+func headerIPv4(b []byte) (p Packet, payload []byte) {
+	if len(b) < 20 || b[0]>>4 != 4 {
+		return Packet{}, nil
+	}
+	p = Packet{
 		Kind:     IP,
 		Src:      netip.AddrFrom4([4]byte(b[12:])),
 		Dst:      netip.AddrFrom4([4]byte(b[16:])),
@@ -125,39 +140,44 @@ func parseIPv4(b []byte) Packet {
 	header := int(b[0]&0xf) * 4
 	if header < 20 || header > len(b) {
 		p.Malformed = true
-		return p
+		return p, nil
 	}
 	part := binary.BigEndian.Uint16(b[6:])
 	p.fragment(part&0x1fff != 0, part&0x2000 != 0, uint32(binary.BigEndian.Uint16(b[4:])))
-	p.transport(b[header:])
-	return p
+	return p, b[header:]
 }
 
 func parseIPv6(b []byte) Packet {
-	if len(b) < 40 || b[0]>>4 != 6 {
-		return Packet{}
+	p, payload := headerIPv6(b)
+	if p.Kind == IP && b[6] == ProtoICMPv6 {
+		p.neighbor(b[40:])
 	}
-	p := Packet{
+	if p.Kind == IP && !p.Malformed {
+		p.transport(payload)
+	}
+	return p
+}
+
+// headerIPv6 reads an IPv6 header and its extensions and returns what follows them.
+func headerIPv6(b []byte) (p Packet, payload []byte) {
+	if len(b) < 40 || b[0]>>4 != 6 {
+		return Packet{}, nil
+	}
+	p = Packet{
 		Kind:     IP,
 		Src:      netip.AddrFrom16([16]byte(b[8:])),
 		Dst:      netip.AddrFrom16([16]byte(b[24:])),
 		Protocol: b[6],
 	}
-	b = b[40:]
-	p.neighbor(b)
-	b, ok := p.extensions(b)
-	if !ok {
-		p.Malformed = true
-		return p
-	}
-	p.transport(b)
-	return p
+	payload, ok := p.extensions(b[40:])
+	p.Malformed = !ok
+	return p, payload
 }
 
 // neighbor notes the target of an NDP solicitation or advertisement that follows
 // the fixed header directly (RFC 4861 sections 4.3 and 4.4).
 func (p *Packet) neighbor(b []byte) {
-	if p.Protocol != ProtoICMPv6 || len(b) < 24 || b[0] != 135 && b[0] != 136 {
+	if len(b) < 24 || b[0] != 135 && b[0] != 136 {
 		return
 	}
 	p.Target = netip.AddrFrom16([16]byte(b[8:]))
@@ -245,6 +265,9 @@ func (p *Packet) transport(b []byte) {
 			p.Malformed = true
 			return
 		}
+	case ProtoICMP, ProtoICMPv6:
+		p.quote(b)
+		return
 	default:
 		return
 	}

@@ -37,7 +37,10 @@ func TestNonLinear(t *testing.T) {
 	for range 3 {
 		chain.Extensions = append(chain.Extensions, frames.OptionsHeader(frames.Destination, 1024))
 	}
+	sent := frames.IPv6{Src: frames.VIP6, Dst: frames.Client6, Protocol: 17,
+		Extensions: chain.Extensions, Payload: frames.UDP(vipPort(probePort), testClient, nil)}
 	for name, frame := range map[string][]byte{
+		"error quoting a long chain": append(frames.ErrorFrame(frames.Client6, frames.VIP6, 2, sent.Bytes()), payload...),
 		"ipv4":                 frames.Frame(frames.Client, frames.VIP4, 17, datagram),
 		"ipv6":                 frames.Frame(frames.Client6, frames.VIP6, 17, datagram),
 		"ipv6 with long chain": frames.Ethernet(portrules.EtherTypeIPv6, chain.Bytes()),
@@ -72,6 +75,7 @@ func TestXDPBuffers(t *testing.T) {
 		Src: frames.Client6, Dst: frames.VIP6, Protocol: 17, Payload: udp,
 		Extensions: []frames.Extension{frames.OptionsHeader(frames.Destination, 512)},
 	}.Bytes())
+	mtu := frames.ErrorFrame(frames.Client6, frames.VIP6, 2, frames.Frame(frames.VIP6, frames.Client6, 17, udp)[14:])
 	word := append(beacon(saying(1, withMe, 1)), make([]byte, 5000)...)
 	type xdpMD struct{ Data, DataEnd, DataMeta, IngressIfindex, RxQueueIndex, EgressIfindex uint32 }
 	for _, tt := range []struct {
@@ -84,6 +88,8 @@ func TestXDPBuffers(t *testing.T) {
 		{short, 60, xdpPass}, // not even the ports
 		{long, 128, xdpPass},
 		{long, 1024, xdpDrop},
+		{mtu, 14 + 40 + 8 + 40 + 7, xdpPass}, // not even the ports of the flow
+		{mtu, 14 + 40 + 8 + 40 + 8, xdpDrop},
 		{word, 14, xdpPass},
 		{word, 14 + 47, xdpPass}, // not even the tag
 		{word, 14 + 48, xdpDrop},

@@ -31,7 +31,7 @@ func randomFrame(rng *rand.Rand, p *portrules.Policy) []byte {
 	dst := randomTarget(rng, p)
 	src := randomClient(rng, dst.Is4())
 	from, to := netip.AddrPortFrom(src, randomPort(rng, p)), netip.AddrPortFrom(dst, randomPort(rng, p))
-	switch rng.IntN(20) {
+	switch rng.IntN(22) {
 	case 0, 1:
 		return Ethernet(portrules.EtherTypeARP, randomARP(rng, p))
 	case 2, 3:
@@ -46,8 +46,43 @@ func randomFrame(rng *rand.Rand, p *portrules.Policy) []byte {
 		return randomBeacon(rng, p)
 	case 11:
 		return TCPFrame(to, from, ACK) // the way back
+	case 12, 13:
+		return randomError(rng, p, from, to)
 	}
 	return randomPacket(rng, src, dst, portrules.ProtoTCP, TCP(from, to, randomFlags(rng), randomBytes(rng, rng.IntN(64))))
+}
+
+// randomError returns an ICMP message, mostly an error about a packet that a VIP sent.
+func randomError(rng *rand.Rand, p *portrules.Policy, client, vip netip.AddrPort) []byte {
+	protocol, payload := uint8(portrules.ProtoTCP), TCP(vip, client, randomFlags(rng), nil)
+	switch rng.IntN(8) {
+	case 0, 1:
+		protocol, payload = portrules.ProtoUDP, UDP(vip, client, randomBytes(rng, rng.IntN(32)))
+	case 2:
+		protocol, payload = uint8(rng.Uint32()), randomBytes(rng, rng.IntN(32))
+	}
+	quoted := randomPacket(rng, vip.Addr(), client.Addr(), protocol, payload)[14:]
+	if rng.IntN(3) == 0 {
+		quoted = quoted[:rng.IntN(len(quoted)+1)]
+	}
+	to, router := vip.Addr(), randomClient(rng, vip.Addr().Is4())
+	if rng.IntN(8) == 0 {
+		if to = randomTarget(rng, p); to.Is4() != router.Is4() {
+			to = vip.Addr()
+		}
+	}
+	kind := uint8(1 + rng.IntN(4))
+	if rng.IntN(3) == 0 {
+		kind = uint8(rng.IntN(16))
+	}
+	frame := ErrorFrame(router, to, kind, quoted)
+	if rng.IntN(4) != 0 {
+		return frame
+	}
+	if to.Is4() {
+		return randomPacket(rng, router, to, ICMP, frame[14+20:])
+	}
+	return randomPacket(rng, router, to, portrules.ProtoICMPv6, frame[14+40:])
 }
 
 // randomPacket wraps a payload in options, extensions and fragments, or not.

@@ -26,6 +26,16 @@ func EchoFrame(src, dst netip.Addr) []byte {
 	return Frame(src, dst, portrules.ProtoICMPv6, ICMPv6(src, dst, 128, body))
 }
 
+// ErrorFrame returns an Ethernet frame with an ICMP or ICMPv6 error, by the family of
+// dst, that quotes an IP packet.
+func ErrorFrame(src, dst netip.Addr, kind uint8, quoted []byte) []byte {
+	body := append([]byte{0, 0, 5, 0x78}, quoted...) // fragmentation needed, too big: MTU 1400
+	if dst.Is4() {
+		return Frame(src, dst, ICMP, ICMPv4(kind, body))
+	}
+	return Frame(src, dst, portrules.ProtoICMPv6, ICMPv6(src, dst, kind, body))
+}
+
 // SolicitFrame returns an Ethernet frame with an NDP neighbor solicitation (RFC
 // 4861 section 4.3).
 func SolicitFrame(src, dst, target netip.Addr) []byte {

@@ -7,6 +7,7 @@
 
 #include "beacon.h"
 #include "nat.h"
+#include "quote.h"
 
 /* has_socket asks the member's own socket table for a connection with exactly
  * these ends. A listener is none, nor is one in TIME_WAIT: its client may have come
@@ -23,75 +24,70 @@ static __always_inline bool has_socket(const struct frame *f, struct bpf_sock_tu
 	return !none;
 }
 
-/* serves says whether this member has the connection of a TCP segment: a socket, or
- * behind NAT an entry in the connection table of its kernel. */
-static __always_inline bool serves(const struct frame *f, const struct packet *p)
+/* What is judged by rule and bucket: a packet of a client, or an ICMP error about one. */
+struct flow {
+	struct addr client, vip;
+	__be16 port, vip_port;
+	__u8 protocol;
+	bool v6, syn;
+};
+
+/* serves says whether this member has a TCP connection: a socket, or behind NAT an
+ * entry in the connection table of its kernel. */
+static __always_inline bool serves(const struct frame *f, const struct flow *flow)
 {
 	struct bpf_sock_tuple tuple = {};
-	const __be16 *ports = p->transport;
 
-	if (p->v6) {
-		__builtin_memcpy(tuple.ipv6.saddr, &p->src, 16);
-		__builtin_memcpy(tuple.ipv6.daddr, &p->dst, 16);
-		tuple.ipv6.sport = ports[0];
-		tuple.ipv6.dport = ports[1];
+	if (flow->v6) {
+		__builtin_memcpy(tuple.ipv6.saddr, &flow->client, 16);
+		__builtin_memcpy(tuple.ipv6.daddr, &flow->vip, 16);
+		tuple.ipv6.sport = flow->port;
+		tuple.ipv6.dport = flow->vip_port;
 	} else {
-		tuple.ipv4.saddr = ((__u32 *)&p->src)[3];
-		tuple.ipv4.daddr = ((__u32 *)&p->dst)[3];
-		tuple.ipv4.sport = ports[0];
-		tuple.ipv4.dport = ports[1];
+		tuple.ipv4.saddr = ((__u32 *)&flow->client)[3];
+		tuple.ipv4.daddr = ((__u32 *)&flow->vip)[3];
+		tuple.ipv4.sport = flow->port;
+		tuple.ipv4.dport = flow->vip_port;
 	}
-	if (has_socket(f, &tuple, TUPLE_SIZE(p->v6)))
+	if (has_socket(f, &tuple, TUPLE_SIZE(flow->v6)))
 		return true;
-	return f->xdp ? nat_xdp(f->ctx, &tuple, p->v6) : nat_tc(f->ctx, &tuple, p->v6);
+	return f->xdp ? nat_xdp(f->ctx, &tuple, flow->v6) : nat_tc(f->ctx, &tuple, flow->v6);
 }
 
-static __always_inline __u32 bucket(const struct head *h, __u32 affinity, const struct packet *p,
-				    __u16 port)
+static __always_inline __u32 bucket(const struct head *h, __u32 affinity, const struct flow *flow)
 {
-	if (p->v6)
-		return bucket_v6(h, affinity, &p->src, port);
-	return bucket_v4(h, affinity, ((__u32 *)&p->src)[3], port);
+	if (flow->v6)
+		return bucket_v6(h, affinity, &flow->client, flow->port);
+	return bucket_v4(h, affinity, ((__u32 *)&flow->client)[3], flow->port);
 }
 
 /* judge applies the flags of a bucket to a TCP or UDP packet (11). */
-static __always_inline enum reason judge(const struct frame *f, const struct packet *p, __u32 flags,
-					 bool tcp, bool syn)
+static __always_inline enum reason judge(const struct frame *f, const struct flow *flow, __u32 flags)
 {
+	bool tcp = flow->protocol == IPPROTO_TCP;
+
 	if (flags & OWN) {
-		if (syn)
+		if (flow->syn)
 			return REASON_NEW;
 		if (!(flags & FOREIGN))
 			return REASON_OWNER;
 		if (!tcp)
 			return REASON_OWNER;
-		return serves(f, p) ? REASON_ESTABLISHED : REASON_FOREIGN_HELD;
+		return serves(f, flow) ? REASON_ESTABLISHED : REASON_FOREIGN_HELD;
 	}
-	if (flags & RESIDUAL && tcp && !syn && serves(f, p))
+	if (flags & RESIDUAL && tcp && !flow->syn && serves(f, flow))
 		return REASON_RESIDUAL;
 	return REASON_NOT_OWNER;
 }
 
-/* decide_transport is for TCP and UDP (8 to 11). */
-static __always_inline enum reason decide_transport(const struct frame *f, const struct policy *policy,
-						    const struct packet *p, __u32 vip, __u32 *counter)
+/* decide_flow is for TCP and UDP (9 to 11). */
+static __always_inline enum reason decide_flow(const struct frame *f, const struct policy *policy,
+					       const struct flow *flow, __u32 vip, __u32 *counter)
 {
-	bool tcp = p->protocol == IPPROTO_TCP;
-	__be16 *ports = p->transport;
-	__u8 *flags = p->transport + 13;
 	const struct head *head = policy->head;
 	__u32 table = head->default_table, affinity = AFFINITY_SINGLE, rule;
-	bool syn = false;
 
-	if (p->transport + 8 > f->end)
-		return REASON_MALFORMED;
-	if (tcp) {
-		if (p->transport + 20 > f->end)
-			return REASON_MALFORMED;
-		syn = (*flags & 0x12) == 0x02;
-	}
-
-	rule = find_rule(policy, vip, !tcp, bpf_ntohs(ports[1]));
+	rule = find_rule(policy, vip, flow->protocol == IPPROTO_UDP, bpf_ntohs(flow->vip_port));
 	if (rule < MAX_RULES) {
 		*counter = head->rules[rule].counter;
 		if (head->rules[rule].disabled)
@@ -99,22 +95,60 @@ static __always_inline enum reason decide_transport(const struct frame *f, const
 		table = head->rules[rule].table;
 		affinity = head->rules[rule].affinity;
 	}
-	return judge(f, p, flags_of(policy, table, bucket(head, affinity, p, ports[0])), tcp, syn);
+	return judge(f, flow, flags_of(policy, table, bucket(head, affinity, flow)));
 }
 
 /* decide_other is for protocols without ports (7). */
-static __always_inline enum reason decide_other(const struct policy *policy, const struct packet *p)
+static __always_inline enum reason decide_other(const struct policy *policy, const struct flow *flow)
 {
 	__u32 flags = flags_of(policy, policy->head->default_table,
-			       bucket(policy->head, AFFINITY_SINGLE, p, 0));
+			       bucket(policy->head, AFFINITY_SINGLE, flow));
 
 	return flags & OWN ? REASON_DEFAULT_HOST : REASON_NOT_DEFAULT;
+}
+
+/* read_ports reads a TCP or UDP header (8), and false where it is malformed. */
+static __always_inline bool read_ports(const struct frame *f, const struct packet *p, struct flow *flow)
+{
+	__be16 *ports = p->transport;
+	__u8 *flags = p->transport + 13;
+
+	if (p->transport + 8 > f->end)
+		return false;
+	if (p->protocol == IPPROTO_TCP) {
+		if (p->transport + 20 > f->end)
+			return false;
+		flow->syn = (*flags & 0x12) == 0x02;
+	}
+	flow->port = ports[0];
+	flow->vip_port = ports[1];
+	return true;
+}
+
+/* read_error puts the flow that an ICMP error is about in the place of its own (7),
+ * and false where it is none or that cannot be told. */
+static __always_inline bool read_error(const struct frame *f, const struct packet *p, struct flow *flow)
+{
+	__u32 offset = p->transport - f->data, found;
+	struct quote q = {};
+
+	if (p->protocol != (p->v6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP))
+		return false;
+	found = f->xdp ? quote_xdp(f->ctx, offset, p->v6, &q) : quote_tc(f->ctx, offset, p->v6, &q);
+	if (!found || q.src.hi != p->dst.hi || q.src.lo != p->dst.lo)
+		return false;
+	flow->client = q.dst;
+	flow->port = q.dport;
+	flow->vip_port = q.sport;
+	flow->protocol = q.protocol;
+	return true;
 }
 
 /* decide_packet is for a well-formed packet to a VIP (6 to 11). */
 static __always_inline enum reason decide_packet(const struct frame *f, const struct policy *policy,
 						 const struct packet *p, __u32 vip, __u32 *counter)
 {
+	struct flow flow = { .client = p->src, .vip = p->dst, .protocol = p->protocol, .v6 = p->v6 };
 	struct fragment key;
 	enum reason reason;
 	__u8 accepted = 1;
@@ -125,10 +159,15 @@ static __always_inline enum reason decide_packet(const struct frame *f, const st
 			return bpf_map_lookup_elem(&fragments, &key) ? REASON_FRAGMENT_OF :
 								       REASON_STRAY_FRAGMENT;
 	}
-	if (p->protocol == IPPROTO_TCP || p->protocol == IPPROTO_UDP)
-		reason = decide_transport(f, policy, p, vip, counter);
-	else
-		reason = decide_other(policy, p);
+	if (p->protocol == IPPROTO_TCP || p->protocol == IPPROTO_UDP) {
+		if (!read_ports(f, p, &flow))
+			return REASON_MALFORMED;
+		reason = decide_flow(f, policy, &flow, vip, counter);
+	} else if (read_error(f, p, &flow)) {
+		reason = decide_flow(f, policy, &flow, vip, counter);
+	} else {
+		reason = decide_other(policy, &flow);
+	}
 	if (p->first && !IS_DROP(reason))
 		bpf_map_update_elem(&fragments, &key, &accepted, BPF_ANY);
 	return reason;

@@ -26,6 +26,14 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 #define NEXT TC_ACT_UNSPEC /* as if we were not there: other programs and filters run */
 
+/* is_unsure says whether the decision may be another one when all bytes of the frame are
+ * at hand: of ICMP errors the packet that they quote is looked at. */
+static __always_inline bool is_unsure(__u32 reason)
+{
+	return reason == REASON_MALFORMED || reason == REASON_BEACON_FORGED ||
+	       reason == REASON_DEFAULT_HOST || reason == REASON_NOT_DEFAULT;
+}
+
 static __always_inline struct frame frame_of(struct __sk_buff *skb)
 {
 	return (struct frame){ skb, false, (void *)(long)skb->data, (void *)(long)skb->data_end };
@@ -64,7 +72,7 @@ static __always_inline int ingress(struct __sk_buff *skb, __u64 now)
 		return NEXT;
 	pull(skb, HEADERS);
 	decision = decide_tc(skb, now);
-	if ((decision & 0xff) == REASON_MALFORMED && !is_linear(skb)) { /* cut off here only? */
+	if (is_unsure(decision & 0xff) && !is_linear(skb)) { /* cut off here only? */
 		bpf_skb_pull_data(skb, skb->len);
 		decision = decide_tc(skb, now);
 	}
@@ -162,8 +170,7 @@ static __always_inline int filter(struct xdp_md *xdp, __u64 now)
 	reason = decide(&f, now, &counter);
 	if (!IS_DROP(reason) || reason == REASON_NEIGHBOR)
 		return XDP_PASS;
-	if ((reason == REASON_MALFORMED || reason == REASON_BEACON_FORGED) &&
-	    bpf_xdp_get_buff_len(xdp) > xdp->data_end - xdp->data)
+	if (is_unsure(reason) && bpf_xdp_get_buff_len(xdp) > xdp->data_end - xdp->data)
 		return XDP_PASS; /* the rest is in another buffer */
 	count(counter, reason);
 	if (now < tracing.until)

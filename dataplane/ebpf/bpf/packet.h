@@ -131,18 +131,19 @@ static __always_inline bool is_extension(__u8 protocol)
  * One word, because a function that the verifier checks on its own returns no more. */
 #define WALK(offset, protocol, fragment) \
 	((__u64)(fragment) << 24 | (__u64)(protocol) << 16 | (offset))
-#define WALK_OFFSET(walk) ((walk) & 0x3fff) /* tells the verifier the limit */
+#define WALK_OFFSET(walk) ((walk) & 0x7fff) /* tells the verifier the limit */
 #define WALK_PROTOCOL(walk) ((walk) >> 16 & 0xff)
 #define WALK_FRAGMENT(walk) ((walk) >> 24 & 0x3fff)
 #define WALK_MALFORMED (1ULL << 40)
 #define WALK_FIRST (1ULL << 41)
 #define WALK_LATER (1ULL << 42)
 
-/* walk reads the extension headers (RFC 8200 section 4, RFC 4302). */
-static __always_inline __u64 walk(void *data, void *end)
+/* walk reads the extension headers (RFC 8200 section 4, RFC 4302) of the IPv6 packet
+ * at an offset, which the caller has bounded. */
+static __always_inline __u64 walk(void *data, void *end, __u32 offset)
 {
-	struct ipv6hdr *ip = data + sizeof(struct ethhdr);
-	__u32 offset = sizeof(struct ethhdr) + sizeof(*ip), fragment = 0, size;
+	struct ipv6hdr *ip = data + offset;
+	__u32 fragment = 0, size;
 	struct extension *e;
 	__u64 flags = 0;
 	__u8 protocol;
@@ -150,6 +151,7 @@ static __always_inline __u64 walk(void *data, void *end)
 	if ((void *)(ip + 1) > end)
 		return WALK_MALFORMED;
 	protocol = ip->nexthdr;
+	offset += sizeof(*ip);
 	for (int i = 0; i < MAX_EXTENSIONS && is_extension(protocol); i++) {
 		e = data + offset;
 		if ((void *)(e + 1) > end)
@@ -180,12 +182,12 @@ static __always_inline __u64 walk(void *data, void *end)
  * ways through it would multiply with the ways through the rest. */
 __noinline __u64 walk_tc(struct __sk_buff *skb)
 {
-	return walk((void *)(long)skb->data, (void *)(long)skb->data_end);
+	return walk((void *)(long)skb->data, (void *)(long)skb->data_end, sizeof(struct ethhdr));
 }
 
 __noinline __u64 walk_xdp(struct xdp_md *xdp)
 {
-	return walk((void *)(long)xdp->data, (void *)(long)xdp->data_end);
+	return walk((void *)(long)xdp->data, (void *)(long)xdp->data_end, sizeof(struct ethhdr));
 }
 
 /* parse_v6 reads what follows the addresses, and false where it is malformed. */
