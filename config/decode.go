@@ -44,7 +44,7 @@ func decodeCluster(s section) Cluster {
 }
 
 func decodeRule(s section) portrules.Rule {
-	s.only("name", "vip", "protocol", "ports", "mode", "preempt", "affinity", "timeout")
+	s.only("name", "vip", "protocol", "ports", "mode", "preempt", "affinity", "timeout", "reject")
 	r := portrules.Rule{
 		Protocol: portrules.TCP,
 		Mode:     portrules.Multiple,
@@ -68,6 +68,7 @@ func decodeRule(s section) portrules.Rule {
 	r.Keep = !preempt
 	take(s, "affinity", &r.Affinity, enum(portrules.ParseAffinity, "none, single or network"))
 	take(s, "timeout", &r.Timeout, duration)
+	take(s, "reject", &r.Reject, boolean)
 	return r
 }
 

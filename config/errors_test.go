@@ -103,6 +103,8 @@ func TestErrors(t *testing.T) {
 		{"rule-timeout-text", "name: dns", "name: dns\n      timeout: long"},
 		{"rule-timeout-negative", "name: dns", "name: dns\n      timeout: -1s"},
 		{"rule-timeout-long", "name: dns", "name: dns\n      timeout: 1000h"},
+		{"rule-reject", "name: dns", "name: dns\n      reject: true"},
+		{"rule-reject-text", "name: dns", "name: dns\n      mode: disabled\n      reject: rst"},
 		{"ports-missing", "      ports: 80-443\n", ""},
 		{"ports-text", "ports: 53", "ports: domain"},
 		{"ports-range", "ports: 53", "ports: 53-70000"},

@@ -69,12 +69,13 @@ func TestReference(t *testing.T) {
 				{Name: "http", Protocol: portrules.TCP, First: 80, Last: 443, Mode: portrules.Multiple, Affinity: portrules.AffinitySingle},
 				{Name: "dns", VIP: vip, Protocol: portrules.Both, First: 53, Last: 53, Mode: portrules.Multiple, Affinity: portrules.AffinityNone},
 				{Name: "admin", Protocol: portrules.TCP, First: 8443, Last: 8443, Mode: portrules.Single, Affinity: portrules.AffinitySingle},
+				{Name: "telnet", Protocol: portrules.TCP, First: 23, Last: 23, Mode: portrules.Disabled, Affinity: portrules.AffinitySingle, Reject: true},
 			},
 		},
 		Member: Member{
 			Name: "node1", Priority: 1, Interface: "eth0", Address: netip.MustParseAddr("192.0.2.1"),
 			InitialState: "started", SourceMAC: "auto",
-			Rules: map[string]MemberRule{"http": {100, 1}, "dns": {50, 1}, "admin": {50, 1}},
+			Rules: map[string]MemberRule{"http": {100, 1}, "dns": {50, 1}, "admin": {50, 1}, "telnet": {50, 1}},
 		},
 		Membership: Membership{
 			Port:    7946,

@@ -80,10 +80,23 @@ func (p *Policy) decide(d *Decision, pkt *Packet, env Env) (Verdict, Reason) {
 	}
 	d.Rule = p.Lookup(pkt.Dst, protocol, flow.Dst.Port()) // 9
 	if d.Rule >= 0 && p.Rules[d.Rule].Mode == Disabled {
-		return Drop, RuleDisabled
+		return Drop, p.refuse(d, flow.Src)
 	}
 	p.ask(d, flow.Src)
 	return judge(d.Flags, pkt, protocol, env)
+}
+
+// refuse is for rules whose mode is disabled (9).
+func (p *Policy) refuse(d *Decision, client netip.AddrPort) Reason {
+	if !p.Rules[d.Rule].Reject {
+		return RuleDisabled
+	}
+	d.Table, d.Bucket = p.DefaultTable, p.BucketOf(-1, client)
+	d.Flags = p.Tables[d.Table][d.Bucket]
+	if d.Flags&Own == 0 {
+		return RuleDisabled
+	}
+	return Rejected
 }
 
 // ask fills in the part of the decision that a table gives (9, 10).

@@ -28,6 +28,7 @@ var (
 		BeaconHeard:    "beacon",
 		BeaconForged:   "beacon-forged",
 		BeaconReplayed: "beacon-replayed",
+		Rejected:       "rejected",
 	}
 )
 

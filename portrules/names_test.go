@@ -54,7 +54,7 @@ func TestNames(t *testing.T) {
 		`"Protocols":["tcp","udp","both"],"Verdicts":["pass","accept","drop"],` +
 		`"Reasons":["not-vip","new","owner","established","residual","default-host","fragment-of","neighbor-reply",` +
 		`"lease-over","not-owner","not-default","rule-disabled","foreign-held","stray-fragment","neighbor","malformed",` +
-		`"fenced","beacon","beacon-forged","beacon-replayed"]}`
+		`"fenced","beacon","beacon-forged","beacon-replayed","rejected"]}`
 	if string(got) != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
@@ -86,7 +86,7 @@ func TestUnknownNames(t *testing.T) {
 			t.Errorf("got %v, want %s", err, tt.want)
 		}
 	}
-	if got := portrules.NumReasons.String(); got != "reason(20)" {
+	if got := portrules.NumReasons.String(); got != "reason(21)" {
 		t.Errorf("unknown reason prints as %q", got)
 	}
 	if got := portrules.Protocol(0).String(); got != "protocol(0)" {

@@ -34,6 +34,7 @@ const (
 	BeaconHeard                  // drop: a beacon; the engine has taken note of it
 	BeaconForged                 // drop: a beacon, but truncated or not from a holder of the key
 	BeaconReplayed               // drop: a beacon that was heard before, or a later one of its sequence
+	Rejected                     // drop: the rule's mode is disabled, and this member, the default host, says so
 	NumReasons
 )
 

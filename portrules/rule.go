@@ -14,7 +14,7 @@ type Mode uint8
 const (
 	Multiple Mode = iota // all members share the load by hash
 	Single               // the live member with the best handling priority takes all
-	Disabled             // traffic is dropped
+	Disabled             // traffic is dropped, see Rule.Reject
 )
 
 // Affinity says which part of the client's address is hashed.
@@ -46,4 +46,5 @@ type Rule struct {
 	Keep     bool // mode single: the owner stays when a member with a better handling priority returns (preempt: false)
 	Affinity Affinity
 	Timeout  time.Duration // extended affinity; 0 = off
+	Reject   bool          // Disabled only: the default host says so to the sender
 }

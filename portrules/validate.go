@@ -20,7 +20,7 @@ const (
 type RuleError struct {
 	Index int    // the offending rule
 	Other int    // the rule that it conflicts with, or -1
-	Field string // name, vip, protocol, ports, mode, preempt, affinity, timeout; "" for the rule as a whole
+	Field string // name, vip, protocol, ports, mode, preempt, affinity, timeout, reject; "" for the rule as a whole
 	Msg   string
 }
 
@@ -105,6 +105,8 @@ func validateRule(i int, rules []Rule, vips []netip.Addr) error {
 		return refuse("affinity", "unknown %v: write none, single or network", r.Affinity)
 	case r.Timeout < 0 || r.Timeout > MaxTimeout:
 		return refuse("timeout", "%v is out of range: write 0s (off) to 24h", r.Timeout)
+	case r.Reject && r.Mode != Disabled:
+		return refuse("reject", "only traffic of a disabled rule is rejected: write mode: disabled, or remove reject")
 	}
 	return validateAgainst(i, rules)
 }

@@ -61,6 +61,7 @@ func TestValidateRefuses(t *testing.T) {
 		{"unknown mode", edit(func(r *portrules.Rule) { r.Mode = 3 }), -1, "mode", "write multiple, single or disabled"},
 		{"unknown affinity", edit(func(r *portrules.Rule) { r.Affinity = 3 }), -1, "affinity", "write none, single or network"},
 		{"keep without an owner", edit(func(r *portrules.Rule) { r.Keep = true }), -1, "preempt", "write mode: single"},
+		{"reject what is served", edit(func(r *portrules.Rule) { r.Reject = true }), -1, "reject", "write mode: disabled"},
 		{"negative timeout", edit(func(r *portrules.Rule) { r.Timeout = -1 }), -1, "timeout", "0s (off) to 24h"},
 		{"long timeout", edit(func(r *portrules.Rule) { r.Timeout = 24*time.Hour + 1 }), -1, "timeout", "0s (off) to 24h"},
 		{"overlap", edit(func(r *portrules.Rule) { r.First = 0 }), 0, "ports", `rules "first" and "http" both cover tcp port 1:`},

@@ -188,7 +188,8 @@ func (e *Engine) leave() error {
 type objects struct {
 	collection                       *ebpf.Collection
 	agent, counters, names, policies *ebpf.Map
-	fragments, heard, beacons        *ebpf.Map
+	fragments, heard                 *ebpf.Map
+	beacons, rejected                *ebpf.Map
 	tracing, traces                  *ebpf.Map
 	page                             *ebpf.MapSpec
 }

@@ -64,7 +64,7 @@ func compile(p *portrules.Policy, counters []uint16, maker converge.Epoch) ([]pa
 	for i := range p.Rules {
 		head.Rules[i] = nlbRule{Counter: counters[i], Affinity: uint8(p.Rules[i].Affinity)}
 		if p.Rules[i].Mode == portrules.Disabled {
-			head.Rules[i].Disabled = 1
+			head.Rules[i].Disabled = disabled(&p.Rules[i])
 			continue
 		}
 		head.Rules[i].Table = tables[p.RuleTable[i]]
@@ -79,6 +79,14 @@ func compile(p *portrules.Policy, counters []uint16, maker converge.Epoch) ([]pa
 	}
 	copy(im.pages[0][:], encoded)
 	return im.pages, nil
+}
+
+// disabled returns DISABLED or REJECTS of bpf/maps.h.
+func disabled(r *portrules.Rule) uint8 {
+	if r.Reject {
+		return 2
+	}
+	return 1
 }
 
 // keyWords returns a key as siphash.h takes it.

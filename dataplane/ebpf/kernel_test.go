@@ -116,7 +116,7 @@ func (e *Engine) runXDP(frame []byte, d portrules.Decision) error {
 }
 
 func xdpDrops(d portrules.Decision) bool {
-	return d.Verdict == portrules.Drop && d.Reason != portrules.Neighbor
+	return d.Verdict == portrules.Drop && d.Reason != portrules.Neighbor && d.Reason != portrules.Rejected
 }
 
 func (e *Engine) run(program string, frame []byte) (uint32, []byte, error) {

@@ -41,10 +41,10 @@ func TestNonLinear(t *testing.T) {
 		Extensions: chain.Extensions, Payload: frames.UDP(vipPort(probePort), testClient, nil)}
 	for name, frame := range map[string][]byte{
 		"error quoting a long chain": append(frames.ErrorFrame(frames.Client6, frames.VIP6, 2, sent.Bytes()), payload...),
-		"ipv4":                 frames.Frame(frames.Client, frames.VIP4, 17, datagram),
-		"ipv6":                 frames.Frame(frames.Client6, frames.VIP6, 17, datagram),
-		"ipv6 with long chain": frames.Ethernet(portrules.EtherTypeIPv6, chain.Bytes()),
-		"beacon":               append(beacon(saying(1, withMe, 1)), payload...),
+		"ipv4":                       frames.Frame(frames.Client, frames.VIP4, 17, datagram),
+		"ipv6":                       frames.Frame(frames.Client6, frames.VIP6, 17, datagram),
+		"ipv6 with long chain":       frames.Ethernet(portrules.EtherTypeIPv6, chain.Bytes()),
+		"beacon":                     append(beacon(saying(1, withMe, 1)), payload...),
 	} {
 		before, want := counters(t, e), make(tally)
 		pkt := portrules.Parse(frame)

@@ -79,6 +79,11 @@ func (e *Engine) open(setup dataplane.Setup, opts options) (takeover bool, err e
 		return takeover, err
 	}
 	e.onClose(stop)
+	stop, err = answerRejected(e.objects.rejected, e.device, [6]byte(setup.SourceMAC), e.log)
+	if err != nil {
+		return takeover, err
+	}
+	e.onClose(stop)
 	if e.control, err = mapControl(e.objects.agent); err != nil {
 		return takeover, err
 	}
@@ -138,7 +143,8 @@ func (e *Engine) load(setup dataplane.Setup) (*objects, error) {
 			return nil, fmt.Errorf("set %s: %w", name, err)
 		}
 	}
-	spec.Maps[nlbMapBeacons].MaxEntries = uint32(os.Getpagesize()) // bytes; the least there is
+	spec.Maps[nlbMapBeacons].MaxEntries = uint32(os.Getpagesize())      // bytes; the least there is
+	spec.Maps[nlbMapRejected].MaxEntries = uint32(4 * os.Getpagesize()) // some 50 samples
 	if setup.Kind == "tc" {
 		delete(spec.Programs, xdp.name)
 	}
@@ -162,6 +168,7 @@ func (e *Engine) load(setup dataplane.Setup) (*objects, error) {
 		beacons:    collection.Maps[nlbMapBeacons],
 		tracing:    collection.Maps[".data.tracing"],
 		traces:     collection.Maps[nlbMapTraces],
+		rejected:   collection.Maps[nlbMapRejected],
 		page:       spec.Maps[nlbMapPolicies].InnerMap,
 	}, nil
 }

@@ -28,12 +28,13 @@ const ClientPort = 40000
 
 // Indexes into the rules of Policy.
 const (
-	Web  = iota // tcp 80-443 on all VIPs, multiple, affinity none
-	DNS         // tcp and udp 53 on VIP4, multiple, affinity network
-	DNS6        // tcp and udp 53 on VIP6, multiple, affinity network
-	SSH         // tcp 22 on all VIPs, single, affinity single
-	Off         // tcp and udp 6000-6010 on all VIPs, disabled
-	Last        // udp 65535 on all VIPs, multiple, affinity single
+	Web    = iota // tcp 80-443 on all VIPs, multiple, affinity none
+	DNS           // tcp and udp 53 on VIP4, multiple, affinity network
+	DNS6          // tcp and udp 53 on VIP6, multiple, affinity network
+	SSH           // tcp 22 on all VIPs, single, affinity single
+	Off           // tcp and udp 6000-6010 on all VIPs, disabled
+	Closed        // tcp and udp 7000 on all VIPs, disabled, reject
+	Last          // udp 65535 on all VIPs, multiple, affinity single
 )
 
 // Indexes into the tables of Policy. Last uses DNSTable too.
@@ -53,14 +54,15 @@ func Policy(flags map[int]portrules.Flags) *portrules.Policy {
 		HashKey: nlbhash.Key{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15},
 		VIPs:    []netip.Addr{VIP4, VIP4b, VIP6, VIP6b},
 		Rules: []portrules.Rule{
-			Web:  {Name: "web", Protocol: portrules.TCP, First: 80, Last: 443, Affinity: portrules.AffinityNone},
-			DNS:  {Name: "dns", VIP: VIP4, Protocol: portrules.Both, First: 53, Last: 53, Affinity: portrules.AffinityNetwork},
-			DNS6: {Name: "dns6", VIP: VIP6, Protocol: portrules.Both, First: 53, Last: 53, Affinity: portrules.AffinityNetwork},
-			SSH:  {Name: "ssh", Protocol: portrules.TCP, First: 22, Last: 22, Mode: portrules.Single, Affinity: portrules.AffinitySingle},
-			Off:  {Name: "off", Protocol: portrules.Both, First: 6000, Last: 6010, Mode: portrules.Disabled},
-			Last: {Name: "last", Protocol: portrules.UDP, First: 65535, Last: 65535, Affinity: portrules.AffinitySingle},
+			Web:    {Name: "web", Protocol: portrules.TCP, First: 80, Last: 443, Affinity: portrules.AffinityNone},
+			DNS:    {Name: "dns", VIP: VIP4, Protocol: portrules.Both, First: 53, Last: 53, Affinity: portrules.AffinityNetwork},
+			DNS6:   {Name: "dns6", VIP: VIP6, Protocol: portrules.Both, First: 53, Last: 53, Affinity: portrules.AffinityNetwork},
+			SSH:    {Name: "ssh", Protocol: portrules.TCP, First: 22, Last: 22, Mode: portrules.Single, Affinity: portrules.AffinitySingle},
+			Off:    {Name: "off", Protocol: portrules.Both, First: 6000, Last: 6010, Mode: portrules.Disabled},
+			Closed: {Name: "closed", Protocol: portrules.Both, First: 7000, Last: 7000, Mode: portrules.Disabled, Reject: true},
+			Last:   {Name: "last", Protocol: portrules.UDP, First: 65535, Last: 65535, Affinity: portrules.AffinitySingle},
 		},
-		RuleTable:    []int{Web: WebTable, DNS: DNSTable, DNS6: DNSTable, SSH: SSHTable, Off: 0, Last: DNSTable},
+		RuleTable:    []int{Web: WebTable, DNS: DNSTable, DNS6: DNSTable, SSH: SSHTable, Off: 0, Closed: 0, Last: DNSTable},
 		DefaultTable: DefaultTable,
 		Tables:       make([]portrules.Buckets, numTables),
 	}

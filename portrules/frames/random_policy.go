@@ -43,6 +43,7 @@ func randomRule(rng *rand.Rand, name string, vips []netip.Addr) portrules.Rule {
 		Affinity: portrules.Affinity(rng.IntN(3)),
 		First:    uint16(rng.Uint32()),
 	}
+	r.Reject = r.Mode == portrules.Disabled && rng.IntN(2) == 0
 	if rng.IntN(2) == 0 {
 		r.VIP = vips[rng.IntN(len(vips))]
 	}

@@ -80,6 +80,15 @@ static __always_inline enum reason judge(const struct frame *f, const struct flo
 	return REASON_NOT_OWNER;
 }
 
+/* decide_other is for protocols without ports (7). */
+static __always_inline enum reason decide_other(const struct policy *policy, const struct flow *flow)
+{
+	__u32 flags = flags_of(policy, policy->head->default_table,
+			       bucket(policy->head, AFFINITY_SINGLE, flow));
+
+	return flags & OWN ? REASON_DEFAULT_HOST : REASON_NOT_DEFAULT;
+}
+
 /* decide_flow is for TCP and UDP (9 to 11). */
 static __always_inline enum reason decide_flow(const struct frame *f, const struct policy *policy,
 					       const struct flow *flow, __u32 vip, __u32 *counter)
@@ -90,21 +99,14 @@ static __always_inline enum reason decide_flow(const struct frame *f, const stru
 	rule = find_rule(policy, vip, flow->protocol == IPPROTO_UDP, bpf_ntohs(flow->vip_port));
 	if (rule < MAX_RULES) {
 		*counter = head->rules[rule].counter;
+		if (head->rules[rule].disabled == REJECTS && decide_other(policy, flow) == REASON_DEFAULT_HOST)
+			return REASON_REJECTED;
 		if (head->rules[rule].disabled)
 			return REASON_RULE_DISABLED;
 		table = head->rules[rule].table;
 		affinity = head->rules[rule].affinity;
 	}
 	return judge(f, flow, flags_of(policy, table, bucket(head, affinity, flow)));
-}
-
-/* decide_other is for protocols without ports (7). */
-static __always_inline enum reason decide_other(const struct policy *policy, const struct flow *flow)
-{
-	__u32 flags = flags_of(policy, policy->head->default_table,
-			       bucket(policy->head, AFFINITY_SINGLE, flow));
-
-	return flags & OWN ? REASON_DEFAULT_HOST : REASON_NOT_DEFAULT;
 }
 
 /* read_ports reads a TCP or UDP header (8), and false where it is malformed. */

@@ -37,11 +37,14 @@ struct addr { /* 16 bytes as on the wire, IPv4 mapped */
 	__u64 hi, lo;
 };
 
+#define DISABLED 1
+#define REJECTS 2
+
 struct rule {
 	__u16 table; /* page number */
 	__u16 counter;
 	__u8 affinity;
-	__u8 disabled;
+	__u8 disabled; /* DISABLED, REJECTS or neither */
 };
 
 struct head {
@@ -142,6 +145,20 @@ struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 4096); /* a page; set before loading */
 } beacons SEC(".maps");
+
+#define SAMPLE_LENGTH 256
+
+/* The beginning of a frame that the agent is to reject. */
+struct sample {
+	__u32 length;
+	__u8 bytes[SAMPLE_LENGTH];
+	__u32 unused;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4096); /* pages; set before loading */
+} rejected SEC(".maps");
 
 struct last {
 	__u64 instance, seq;

@@ -17,6 +17,7 @@
 
 #include "decide.h"
 #include "trace.h"
+#include "reject.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -82,6 +83,8 @@ static __always_inline int ingress(struct __sk_buff *skb, __u64 now)
 	count(decision >> 8, reason);
 	if (now < tracing.until)
 		trace_tc(skb, now, decision);
+	if (reason == REASON_REJECTED)
+		reject(skb, now);
 	if (IS_DROP(reason))
 		return TC_ACT_SHOT;
 	if (skb->pkt_type == PACKET_BROADCAST) /* else ARP would take a stranger's claim for an answer */
@@ -160,7 +163,7 @@ static __always_inline int egress(struct __sk_buff *skb)
 }
 
 /* filter drops what tc would drop, only sooner. It leaves to tc what it would
- * accept, which tc counts, and neighbours, which the agent must see. */
+ * accept, which tc counts, neighbours, which the agent must see, and what is to be rejected. */
 static __always_inline int filter(struct xdp_md *xdp, __u64 now)
 {
 	struct frame f = { xdp, true, (void *)(long)xdp->data, (void *)(long)xdp->data_end };
@@ -168,7 +171,7 @@ static __always_inline int filter(struct xdp_md *xdp, __u64 now)
 	__u32 counter;
 
 	reason = decide(&f, now, &counter);
-	if (!IS_DROP(reason) || reason == REASON_NEIGHBOR)
+	if (!IS_DROP(reason) || reason == REASON_NEIGHBOR || reason == REASON_REJECTED)
 		return XDP_PASS;
 	if (is_unsure(reason) && bpf_xdp_get_buff_len(xdp) > xdp->data_end - xdp->data)
 		return XDP_PASS; /* the rest is in another buffer */
@@ -200,4 +203,5 @@ int nlb_xdp(struct xdp_md *xdp)
 const struct head *mention_head __attribute__((unused));
 const struct beacon *mention_beacon __attribute__((unused));
 const struct traced *mention_traced __attribute__((unused));
+const struct sample *mention_sample __attribute__((unused));
 const enum reason *mention_reason __attribute__((unused));

@@ -1,0 +1,105 @@
+package acceptance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/opennlb/opennlb/lab"
+)
+
+const rejectRules = lab.DefaultRules + `
+- {name: silent, protocol: both, ports: 6000-6001, mode: disabled}
+- {name: closed, protocol: both, ports: 7000-7001, mode: disabled, reject: true}
+`
+
+var portState = regexp.MustCompile(`(\d+)/(open|closed|filtered|open\|filtered)/(tcp|udp)`)
+
+// TestReject lets nmap tell a disabled rule that rejects from one that is silent, and
+// counts the answers on the wire: one each.
+func TestReject(t *testing.T) {
+	for _, dataplane := range []string{"tc", "xdp"} {
+		t.Run(dataplane, func(t *testing.T) {
+			c := start(t, lab.Options{Dataplane: dataplane, Clients: 1, IPv6: true, Rules: rejectRules})
+			for _, m := range c.Members {
+				_, err := m.Listen("tcp", ":6000") // whose answers would be another's
+				c.ok(err)
+				_, err = m.Listen("tcp", ":7000")
+				c.ok(err)
+			}
+			c.nmap(lab.VIP)
+			c.nmap(lab.VIP6, "-6")
+			c.oneReset()
+		})
+	}
+}
+
+// nmap scans the ports of both rules.
+func (c *cluster) nmap(vip netip.Addr, family ...string) {
+	c.t.Helper()
+	args := append(family, "-n", "-Pn", "-sS", "-sU", "-p", "T:80,6000,6001,7000,7001,U:6000,6001,7000,7001",
+		"--max-retries", "1", "--max-rtt-timeout", "200ms", "-oG", "-", vip.String())
+	out, err := c.Client.Run(c.ctx, "nmap", args...)
+	c.ok(err)
+	want := map[string]string{
+		"80/tcp":   "open",
+		"6000/tcp": "filtered", "6001/tcp": "filtered", "7000/tcp": "closed", "7001/tcp": "closed",
+		"6000/udp": "open|filtered", "6001/udp": "open|filtered", "7000/udp": "closed", "7001/udp": "closed",
+	}
+	got := make(map[string]string)
+	for _, m := range portState.FindAllStringSubmatch(out, -1) {
+		got[m[1]+"/"+m[3]] = m[2]
+	}
+	if !maps.Equal(got, want) {
+		c.t.Errorf("nmap sees %s\n%v, want\n%v", vip, got, want)
+	}
+}
+
+// oneReset connects to a port that is rejected and counts what comes back.
+func (c *cluster) oneReset() {
+	c.t.Helper()
+	capture, err := c.Switch.Capture(c.ctx, filepath.Join(c.Dir, "reject.pcap"), "port 7001 or icmp")
+	c.ok(err)
+	ctx, cancel := context.WithTimeout(c.ctx, 2*time.Second)
+	defer cancel()
+	began := time.Now()
+	_, err = c.Client.DialFrom(ctx, c.Client.Addrs[0], netip.AddrPortFrom(lab.VIP, 7001))
+	if !errors.Is(err, syscall.ECONNREFUSED) {
+		c.t.Errorf("connect to a rejected port: %v, want refused", err)
+	}
+	took := time.Since(began)
+	_, err = c.Client.AskUDP(ctx, netip.AddrPortFrom(c.Client.Addrs[0], 0), netip.AddrPortFrom(lab.VIP, 7001))
+	if !errors.Is(err, syscall.ECONNREFUSED) {
+		c.t.Errorf("datagram to a rejected port: %v, want refused", err)
+	}
+	c.sleep(100 * time.Millisecond)
+	c.ok(capture.Stop())
+	for filter, want := range map[string]int{"tcp.flags.syn == 1": 1, "tcp.flags.reset == 1": 1, "icmp.type == 3": 1} {
+		out, err := c.Switch.Run(c.ctx, "tshark", "-r", capture.File, "-Y", filter, "-T", "fields", "-e", "eth.src")
+		c.ok(err)
+		if got := len(strings.Fields(out)); got != want {
+			c.t.Errorf("%d frames with %s, want %d: %s", got, filter, want, out)
+		}
+		if clusterMAC := c.status().ClusterMAC; strings.Contains(out, clusterMAC) {
+			c.t.Errorf("a frame with %s left from the cluster MAC", filter)
+		}
+	}
+	counted := ""
+	for member, by := range c.counters() {
+		if by["rejected"] > 0 {
+			counted += fmt.Sprintf("%s rejected %d ", member, by["rejected"])
+		}
+	}
+	if strings.Count(counted, "rejected") != 1 {
+		c.t.Errorf("not exactly one member rejects: %s", counted)
+	}
+	c.t.Logf("refused after %s; %s", took, counted)
+}
