@@ -103,6 +103,10 @@ func (l *loop) explainRule(e *control.Explanation, a *converge.Assignment) (slot
 	case portrules.Disabled:
 		say(e, "mode disabled: every member drops it")
 		e.Conclusion = fmt.Sprintf("Nobody answers: rule %s is disabled.", found.Name)
+		if found.Reject {
+			say(e, "reject: the default host tells the client so, by a reset or as port unreachable")
+			e.Conclusion = fmt.Sprintf("Nobody serves it: rule %s is disabled, and the default host rejects.", found.Name)
+		}
 	case portrules.Single:
 		text := "mode single: the started member with the best handling priority takes everything: "
 		if found.Keep {
@@ -137,7 +141,7 @@ func (l *loop) explainKey(e *control.Explanation, slot int) {
 		affinity = l.cfg.Cluster.Rules[slot].Affinity
 	}
 	client := netip.AddrPortFrom(e.Client, e.ClientPort)
-	key := portrules.AppendAffinityKey(nil, affinity, client)
+	key := l.policy.AppendKey(nil, rule, client)
 	e.Key, e.Bucket = hex.EncodeToString(key), l.policy.BucketOf(rule, client)
 	say(e, "affinity %s: hashed is %s, in hexadecimal %s", e.Affinity, keyWords(key, affinity, client), e.Key)
 	say(e, "SipHash-1-3 of it, with the cluster's hash key, ends in bucket %d of %d", e.Bucket, nlbhash.Buckets)

@@ -44,7 +44,7 @@ func decodeCluster(s section) Cluster {
 }
 
 func decodeRule(s section) portrules.Rule {
-	s.only("name", "vip", "protocol", "ports", "mode", "preempt", "affinity", "timeout", "reject")
+	s.only("name", "vip", "protocol", "ports", "mode", "preempt", "affinity", "prefix_v4", "prefix_v6", "timeout", "reject")
 	r := portrules.Rule{
 		Protocol: portrules.TCP,
 		Mode:     portrules.Multiple,
@@ -67,6 +67,11 @@ func decodeRule(s section) portrules.Rule {
 	take(s, "preempt", &preempt, boolean)
 	r.Keep = !preempt
 	take(s, "affinity", &r.Affinity, enum(portrules.ParseAffinity, "none, single or network"))
+	if r.Affinity == portrules.AffinityNetwork {
+		r.PrefixV4, r.PrefixV6 = portrules.DefaultPrefixV4, portrules.DefaultPrefixV6
+	}
+	take(s, "prefix_v4", &r.PrefixV4, number[uint8](portrules.MinPrefixV4, 32))
+	take(s, "prefix_v6", &r.PrefixV6, number[uint8](portrules.MinPrefixV6, 128))
 	take(s, "timeout", &r.Timeout, duration)
 	take(s, "reject", &r.Reject, boolean)
 	return r

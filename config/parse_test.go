@@ -69,13 +69,14 @@ func TestReference(t *testing.T) {
 				{Name: "http", Protocol: portrules.TCP, First: 80, Last: 443, Mode: portrules.Multiple, Affinity: portrules.AffinitySingle},
 				{Name: "dns", VIP: vip, Protocol: portrules.Both, First: 53, Last: 53, Mode: portrules.Multiple, Affinity: portrules.AffinityNone},
 				{Name: "admin", Protocol: portrules.TCP, First: 8443, Last: 8443, Mode: portrules.Single, Affinity: portrules.AffinitySingle},
+				{Name: "shop", Protocol: portrules.TCP, First: 8080, Last: 8080, Mode: portrules.Multiple, Affinity: portrules.AffinityNetwork, PrefixV4: 20, PrefixV6: 48},
 				{Name: "telnet", Protocol: portrules.TCP, First: 23, Last: 23, Mode: portrules.Disabled, Affinity: portrules.AffinitySingle, Reject: true},
 			},
 		},
 		Member: Member{
 			Name: "node1", Priority: 1, Interface: "eth0", Address: netip.MustParseAddr("192.0.2.1"),
 			InitialState: "started", SourceMAC: "auto",
-			Rules: map[string]MemberRule{"http": {100, 1}, "dns": {50, 1}, "admin": {50, 1}, "telnet": {50, 1}},
+			Rules: map[string]MemberRule{"http": {100, 1}, "dns": {50, 1}, "admin": {50, 1}, "shop": {50, 1}, "telnet": {50, 1}},
 		},
 		Membership: Membership{
 			Port:    7946,
@@ -114,8 +115,8 @@ func TestReferenceIsComplete(t *testing.T) {
 			}
 		}
 	}
-	if n != 37 {
-		t.Errorf("found %d keys in decode.go, want 37: adapt this test", n)
+	if n != 39 {
+		t.Errorf("found %d keys in decode.go, want 39: adapt this test", n)
 	}
 }
 
@@ -143,7 +144,7 @@ cluster:
   detection: relaxed
   dampening: false
   rules:
-  - {name: r, vip: "2001:db8::10", protocol: udp, ports: 0-65535, mode: disabled, preempt: false, affinity: network, timeout: 1h30m}
+  - {name: r, vip: "2001:db8::10", protocol: udp, ports: 0-65535, mode: disabled, preempt: false, affinity: network, prefix_v4: 8, prefix_v6: 128, reject: true, timeout: 1h30m}
 `))
 	if err != nil {
 		t.Fatal(err)
@@ -154,7 +155,7 @@ cluster:
 			Name: "7", Mode: IGMP, VIPs: []netip.Addr{vip}, Partition: "majority", Detection: "relaxed",
 			Rules: []portrules.Rule{{
 				Name: "r", VIP: vip, Protocol: portrules.UDP, First: 0, Last: 65535,
-				Mode: portrules.Disabled, Keep: true, Affinity: portrules.AffinityNetwork, Timeout: 90 * time.Minute,
+				Mode: portrules.Disabled, Keep: true, Affinity: portrules.AffinityNetwork, PrefixV4: 8, PrefixV6: 128, Reject: true, Timeout: 90 * time.Minute,
 			}},
 		},
 		Member: Member{

@@ -1,33 +1,56 @@
 package portrules
 
 import (
+	"cmp"
 	"encoding/binary"
 	"net/netip"
 
 	"github.com/opennlb/opennlb/nlbhash"
 )
 
-// AppendAffinityKey appends to key what is hashed of a client: its address (4 or
-// 16 bytes; the first 3 or 8 of them and zeros for AffinityNetwork), for
-// AffinityNone followed by its port in network order.
+// AppendAffinityKey is [Rule.AppendKey] of a rule with this affinity and the usual
+// prefix lengths.
 func AppendAffinityKey(key []byte, aff Affinity, client netip.AddrPort) []byte {
+	r := Rule{Affinity: aff}
+	return r.AppendKey(key, client)
+}
+
+// AppendKey appends to key what is hashed of a client: its address (4 or 16 bytes, for
+// AffinityNetwork with zeros behind the prefix), for AffinityNone followed by its port
+// in network order.
+func (r *Rule) AppendKey(key []byte, client netip.AddrPort) []byte {
+	start := len(key)
+	bits := cmp.Or(r.PrefixV6, DefaultPrefixV6)
 	if addr := client.Addr(); addr.Is4() {
 		b := addr.As4()
-		if aff == AffinityNetwork {
-			b[3] = 0
-		}
-		key = append(key, b[:]...)
+		key, bits = append(key, b[:]...), cmp.Or(r.PrefixV4, DefaultPrefixV4)
 	} else {
 		b := addr.As16()
-		if aff == AffinityNetwork {
-			clear(b[8:])
-		}
 		key = append(key, b[:]...)
 	}
-	if aff == AffinityNone {
+	switch r.Affinity {
+	case AffinityNetwork:
+		mask(key[start:], int(bits))
+	case AffinityNone:
 		key = binary.BigEndian.AppendUint16(key, client.Port())
 	}
 	return key
+}
+
+// mask clears all but the first bits.
+func mask(b []byte, bits int) {
+	for i := range b {
+		b[i] &^= 0xff >> min(8, max(0, bits-8*i))
+	}
+}
+
+// AppendKey appends what is hashed of a client in the table of a rule, -1 for traffic
+// that no rule covers.
+func (p *Policy) AppendKey(key []byte, rule int, client netip.AddrPort) []byte {
+	if rule < 0 {
+		return AppendAffinityKey(key, AffinitySingle, client)
+	}
+	return p.Rules[rule].AppendKey(key, client)
 }
 
 // Lookup returns the index of the rule that covers a port of a VIP, or -1.
@@ -53,12 +76,8 @@ func (p *Policy) TableOf(rule int) int {
 // BucketOf returns the bucket of a client in the table of a rule, -1 for traffic
 // that no rule covers.
 func (p *Policy) BucketOf(rule int, client netip.AddrPort) int {
-	aff := AffinitySingle
-	if rule >= 0 {
-		aff = p.Rules[rule].Affinity
-	}
 	var buf [18]byte
-	return int(nlbhash.Bucket(p.HashKey, AppendAffinityKey(buf[:0], aff, client)))
+	return int(nlbhash.Bucket(p.HashKey, p.AppendKey(buf[:0], rule, client)))
 }
 
 func (r *Rule) covers(vip netip.Addr, protocol Protocol, port uint16) bool {

@@ -23,7 +23,7 @@ type Affinity uint8
 const (
 	AffinityNone    Affinity = iota // address and port
 	AffinitySingle                  // address
-	AffinityNetwork                 // address prefix: /24, IPv6 /64
+	AffinityNetwork                 // address prefix, see Rule
 )
 
 // Protocol is a set of transport protocols.
@@ -33,6 +33,12 @@ const (
 	TCP Protocol = 1 << iota
 	UDP
 	Both = TCP | UDP
+)
+
+// Prefix lengths for AffinityNetwork where a rule gives none, in bits.
+const (
+	DefaultPrefixV4 = 24
+	DefaultPrefixV6 = 64
 )
 
 // Rule is one port rule as the administrator wrote it.
@@ -46,5 +52,7 @@ type Rule struct {
 	Keep     bool // mode single: the owner stays when a member with a better handling priority returns (preempt: false)
 	Affinity Affinity
 	Timeout  time.Duration // extended affinity; 0 = off
+	PrefixV4 uint8         // AffinityNetwork only: bits hashed of an IPv4 address, 8 to 32; 0 = 24
+	PrefixV6 uint8         // and of an IPv6 address, 16 to 128; 0 = 64
 	Reject   bool          // Disabled only: the default host says so to the sender
 }

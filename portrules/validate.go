@@ -14,13 +14,16 @@ const (
 	MaxVIPs    = 64
 	MaxName    = 32
 	MaxTimeout = 24 * time.Hour
+
+	MinPrefixV4 = 8 // shorter ones would leave few clients to tell apart
+	MinPrefixV6 = 16
 )
 
 // RuleError says what is wrong with one rule, and what to write instead.
 type RuleError struct {
 	Index int    // the offending rule
 	Other int    // the rule that it conflicts with, or -1
-	Field string // name, vip, protocol, ports, mode, preempt, affinity, timeout, reject; "" for the rule as a whole
+	Field string // name, vip, protocol, ports, mode, preempt, affinity, prefix_v4, prefix_v6, timeout, reject; "" for the rule as a whole
 	Msg   string
 }
 
@@ -103,6 +106,14 @@ func validateRule(i int, rules []Rule, vips []netip.Addr) error {
 		return refuse("preempt", "means nothing in mode multiple: write mode: single, or remove preempt")
 	case !known(affinityNames, uint8(r.Affinity)):
 		return refuse("affinity", "unknown %v: write none, single or network", r.Affinity)
+	case r.PrefixV4 != 0 && r.Affinity != AffinityNetwork:
+		return refuse("prefix_v4", "only affinity network hashes a prefix: write affinity: network, or remove prefix_v4")
+	case r.PrefixV6 != 0 && r.Affinity != AffinityNetwork:
+		return refuse("prefix_v6", "only affinity network hashes a prefix: write affinity: network, or remove prefix_v6")
+	case r.PrefixV4 != 0 && (r.PrefixV4 < MinPrefixV4 || r.PrefixV4 > 32):
+		return refuse("prefix_v4", "%d bits are out of range: write %d to 32", r.PrefixV4, MinPrefixV4)
+	case r.PrefixV6 != 0 && (r.PrefixV6 < MinPrefixV6 || r.PrefixV6 > 128):
+		return refuse("prefix_v6", "%d bits are out of range: write %d to 128", r.PrefixV6, MinPrefixV6)
 	case r.Timeout < 0 || r.Timeout > MaxTimeout:
 		return refuse("timeout", "%v is out of range: write 0s (off) to 24h", r.Timeout)
 	case r.Reject && r.Mode != Disabled:

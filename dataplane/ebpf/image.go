@@ -1,6 +1,7 @@
 package ebpf
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"net/netip"
@@ -62,12 +63,10 @@ func compile(p *portrules.Policy, counters []uint16, maker converge.Epoch) ([]pa
 	}
 	head.DefaultTable = tables[p.DefaultTable]
 	for i := range p.Rules {
-		head.Rules[i] = nlbRule{Counter: counters[i], Affinity: uint8(p.Rules[i].Affinity)}
-		if p.Rules[i].Mode == portrules.Disabled {
-			head.Rules[i].Disabled = disabled(&p.Rules[i])
-			continue
+		head.Rules[i] = nlbRule{Counter: counters[i], How: how(&p.Rules[i])}
+		if p.Rules[i].Mode != portrules.Disabled {
+			head.Rules[i].Table = tables[p.RuleTable[i]]
 		}
-		head.Rules[i].Table = tables[p.RuleTable[i]]
 	}
 	for i, set := range sets {
 		im.ports(directory+i/setsPerPage, i%setsPerPage, p.Rules, set)
@@ -81,12 +80,18 @@ func compile(p *portrules.Policy, counters []uint16, maker converge.Epoch) ([]pa
 	return im.pages, nil
 }
 
-// disabled returns DISABLED or REJECTS of bpf/maps.h.
-func disabled(r *portrules.Rule) uint8 {
-	if r.Reject {
-		return 2
+// how packs what bpf/maps.h unpacks from rule.how.
+func how(r *portrules.Rule) uint16 {
+	var state uint16
+	switch {
+	case r.Mode == portrules.Disabled && r.Reject:
+		state = 2 // REJECTS
+	case r.Mode == portrules.Disabled:
+		state = 1 // DISABLED
 	}
-	return 1
+	v4 := cmp.Or(r.PrefixV4, portrules.DefaultPrefixV4) - portrules.MinPrefixV4
+	v6 := cmp.Or(r.PrefixV6, portrules.DefaultPrefixV6) - portrules.MinPrefixV6
+	return uint16(r.Affinity) | state<<2 | uint16(v4)<<4 | uint16(v6)<<9
 }
 
 // keyWords returns a key as siphash.h takes it.

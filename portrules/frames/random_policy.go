@@ -43,6 +43,9 @@ func randomRule(rng *rand.Rand, name string, vips []netip.Addr) portrules.Rule {
 		Affinity: portrules.Affinity(rng.IntN(3)),
 		First:    uint16(rng.Uint32()),
 	}
+	if r.Affinity == portrules.AffinityNetwork && rng.IntN(2) == 0 {
+		r.PrefixV4, r.PrefixV6 = uint8(8+rng.IntN(25)), uint8(16+rng.IntN(113))
+	}
 	r.Reject = r.Mode == portrules.Disabled && rng.IntN(2) == 0
 	if rng.IntN(2) == 0 {
 		r.VIP = vips[rng.IntN(len(vips))]

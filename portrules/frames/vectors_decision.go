@@ -126,7 +126,8 @@ func (f family) keyVectors() []Vector {
 	one := func(name string, table int, key, frame []byte) Vector {
 		return Vector{Name: "key of " + name, Policy: OneBucket(table, key), Frame: frame}
 	}
-	return []Vector{
+	all := f.prefixVectors()
+	return append(all,
 		one("affinity none", WebTable, withPort, TCPFrame(f.from, f.web, SYN)).accept(portrules.New, Web),
 		one("affinity none is not the address", WebTable, address, TCPFrame(f.from, f.web, SYN)).drop(portrules.NotOwner, Web),
 		one("affinity none, next port", WebTable, withPort, TCPFrame(netip.AddrPortFrom(f.client, ClientPort+1), f.web, SYN)).drop(portrules.NotOwner, Web),
@@ -138,5 +139,44 @@ func (f family) keyVectors() []Vector {
 		one("affinity network is not the address", DNSTable, address, UDPFrame(f.from, f.dns)).drop(portrules.NotOwner, dns),
 		one("no rule", DefaultTable, address, TCPFrame(f.from, f.plain, SYN)).accept(portrules.New, -1),
 		one("no rule is not the port", DefaultTable, withPort, TCPFrame(f.from, f.plain, SYN)).drop(portrules.NotOwner, -1),
+	)
+}
+
+// prefixVectors: of the client all bits are hashed that the prefix length says, and
+// no other.
+func (f family) prefixVectors() []Vector {
+	lengths := []int{8, 9, 23, 25, 31, 32}
+	if f.client.Is6() {
+		lengths = []int{16, 17, 48, 63, 65, 127, 128}
 	}
+	dns := f.dnsRule()
+	var all []Vector
+	for _, n := range lengths {
+		prefix, _ := f.client.Prefix(n)
+		policy := OneBucket(DNSTable, prefix.Addr().AsSlice())
+		for _, rule := range []int{DNS, DNS6} {
+			policy.Rules[rule].PrefixV4, policy.Rules[rule].PrefixV6 = uint8(n), 128
+			if f.client.Is6() {
+				policy.Rules[rule].PrefixV4, policy.Rules[rule].PrefixV6 = 32, uint8(n)
+			}
+		}
+		from := func(name string, client netip.Addr) Vector {
+			return Vector{Name: fmt.Sprintf("key of prefix %d, %s", n, name), Policy: policy, Frame: UDPFrame(netip.AddrPortFrom(client, 5), f.dns)}
+		}
+		all = append(all,
+			from("client", f.client).accept(portrules.Owner, dns),
+			from("last bit differs", flip(f.client, n-1)).drop(portrules.NotOwner, dns))
+		if n < f.client.BitLen() {
+			all = append(all, from("next bit differs", flip(f.client, n)).accept(portrules.Owner, dns))
+		}
+	}
+	return all
+}
+
+// flip changes one bit, counted from the first.
+func flip(a netip.Addr, bit int) netip.Addr {
+	b := a.AsSlice()
+	b[bit/8] ^= 0x80 >> (bit % 8)
+	flipped, _ := netip.AddrFromSlice(b)
+	return flipped
 }

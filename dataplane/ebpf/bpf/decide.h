@@ -54,11 +54,11 @@ static __always_inline bool serves(const struct frame *f, const struct flow *flo
 	return f->xdp ? nat_xdp(f->ctx, &tuple, flow->v6) : nat_tc(f->ctx, &tuple, flow->v6);
 }
 
-static __always_inline __u32 bucket(const struct head *h, __u32 affinity, const struct flow *flow)
+static __always_inline __u32 bucket(const struct head *h, __u32 how, const struct flow *flow)
 {
 	if (flow->v6)
-		return bucket_v6(h, affinity, &flow->client, flow->port);
-	return bucket_v4(h, affinity, ((__u32 *)&flow->client)[3], flow->port);
+		return bucket_v6(h, how, &flow->client, flow->port);
+	return bucket_v4(h, how, ((__u32 *)&flow->client)[3], flow->port);
 }
 
 /* judge applies the flags of a bucket to a TCP or UDP packet (11). */
@@ -94,19 +94,19 @@ static __always_inline enum reason decide_flow(const struct frame *f, const stru
 					       const struct flow *flow, __u32 vip, __u32 *counter)
 {
 	const struct head *head = policy->head;
-	__u32 table = head->default_table, affinity = AFFINITY_SINGLE, rule;
+	__u32 table = head->default_table, how = AFFINITY_SINGLE, rule;
 
 	rule = find_rule(policy, vip, flow->protocol == IPPROTO_UDP, bpf_ntohs(flow->vip_port));
 	if (rule < MAX_RULES) {
 		*counter = head->rules[rule].counter;
-		if (head->rules[rule].disabled == REJECTS && decide_other(policy, flow) == REASON_DEFAULT_HOST)
+		how = head->rules[rule].how;
+		if (STATE(how) == REJECTS && decide_other(policy, flow) == REASON_DEFAULT_HOST)
 			return REASON_REJECTED;
-		if (head->rules[rule].disabled)
+		if (STATE(how))
 			return REASON_RULE_DISABLED;
 		table = head->rules[rule].table;
-		affinity = head->rules[rule].affinity;
 	}
-	return judge(f, flow, flags_of(policy, table, bucket(head, affinity, flow)));
+	return judge(f, flow, flags_of(policy, table, bucket(head, how, flow)));
 }
 
 /* read_ports reads a TCP or UDP header (8), and false where it is malformed. */

@@ -43,9 +43,13 @@ struct addr { /* 16 bytes as on the wire, IPv4 mapped */
 struct rule {
 	__u16 table; /* page number */
 	__u16 counter;
-	__u8 affinity;
-	__u8 disabled; /* DISABLED, REJECTS or neither */
+	__u16 how; /* see below: 256 rules leave little room in a page */
 };
+
+#define AFFINITY(how) ((how) & 3)
+#define STATE(how) ((how) >> 2 & 3) /* DISABLED, REJECTS or neither */
+#define PREFIX_V4(how) (((how) >> 4 & 31) + 8)
+#define PREFIX_V6(how) (((how) >> 9) + 16)
 
 struct head {
 	__u64 epoch;

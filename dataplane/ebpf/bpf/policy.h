@@ -84,26 +84,34 @@ static __always_inline __u32 find_rule(const struct policy *p, __u32 vip, bool u
 	return ports[port % PORTS_PER_PAGE];
 }
 
-/* bucket_v4 hashes what the affinity says of a client. port: network order. */
-static __always_inline __u32 bucket_v4(const struct head *h, __u32 affinity, __u32 addr, __u16 port)
+/* bucket_v4 hashes what rule.how says of a client. port: network order. */
+static __always_inline __u32 bucket_v4(const struct head *h, __u32 how, __u32 addr, __u16 port)
 {
 	__u64 word = (__u64)4 << 56 | le32(addr);
 
-	if (affinity == AFFINITY_NETWORK)
-		word &= ~((__u64)0xff << 24);
-	if (affinity == AFFINITY_NONE)
+	if (AFFINITY(how) == AFFINITY_NETWORK)
+		word &= (__u64)0xff << 56 | __builtin_bswap32(~0U << (32 - PREFIX_V4(how)));
+	if (AFFINITY(how) == AFFINITY_NONE)
 		word = (__u64)6 << 56 | le16(port) << 32 | le32(addr);
 	return siphash_words(1, 3, h->hash_key[0], h->hash_key[1], &word, 1) % BUCKETS;
 }
 
-static __always_inline __u32 bucket_v6(const struct head *h, __u32 affinity,
+static __always_inline __u32 bucket_v6(const struct head *h, __u32 how,
 				       const struct addr *addr, __u16 port)
 {
 	__u64 words[3] = { le64(addr->hi), le64(addr->lo), (__u64)16 << 56 };
+	__u32 bits;
 
-	if (affinity == AFFINITY_NETWORK)
-		words[1] = 0;
-	if (affinity == AFFINITY_NONE)
+	if (AFFINITY(how) == AFFINITY_NETWORK) {
+		bits = PREFIX_V6(how);
+		if (bits <= 64) {
+			words[0] &= __builtin_bswap64(~0ULL << (64 - bits));
+			words[1] = 0;
+		} else {
+			words[1] &= __builtin_bswap64(~0ULL << (128 - bits));
+		}
+	}
+	if (AFFINITY(how) == AFFINITY_NONE)
 		words[2] = (__u64)18 << 56 | le16(port);
 	return siphash_words(1, 3, h->hash_key[0], h->hash_key[1], words, 3) % BUCKETS;
 }
