@@ -52,7 +52,7 @@ func decodeRule(s section) portrules.Rule {
 	}
 	take(s, "name", &r.Name, anyText)
 	take(s, "vip", &r.VIP, vipOrAll)
-	take(s, "protocol", &r.Protocol, enum(portrules.ParseProtocol, "tcp, udp or both"))
+	take(s, "protocol", &r.Protocol, enum(portrules.ParseProtocol, "tcp, udp, both or sctp"))
 	if _, ok := s.values["name"]; !ok {
 		s.doc.report(s.child("name"), "missing", "write a name of 1 to 32 characters from a-z, 0-9, - and _")
 	}

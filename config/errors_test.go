@@ -94,7 +94,7 @@ func TestErrors(t *testing.T) {
 		{"rule-name-twice", "name: dns", "name: http"},
 		{"rule-vip", "name: dns", "name: dns\n      vip: 192.0.2.11"},
 		{"rule-vip-text", "name: dns", "name: dns\n      vip: both"},
-		{"rule-protocol", "both", "sctp"},
+		{"rule-protocol", "both", "icmp"},
 		{"rule-mode", "name: dns", "name: dns\n      mode: many"},
 		{"rule-preempt", "name: dns", "name: dns\n      preempt: no"},
 		{"rule-preempt-multiple", "name: dns", "name: dns\n      preempt: false"},

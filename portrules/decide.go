@@ -70,20 +70,20 @@ func (p *Policy) decide(d *Decision, pkt *Packet, env Env) (Verdict, Reason) {
 		return Drop, StrayFragment
 	}
 
-	protocol, flow := pkt.transportProtocol(), pkt.Flow()
-	if protocol == 0 { // 7
-		p.ask(d, flow.Src)
+	protocol, flow := pkt.protocol(), pkt.Flow()
+	d.Rule = p.find(pkt.Dst, protocol, flow.Dst.Port()) // 7, 9
+	switch {
+	case d.Rule >= 0 && p.Rules[d.Rule].Mode == Disabled:
+		return Drop, p.refuse(d, flow.Src)
+	case d.Rule < 0 && transport(protocol) == 0:
+		p.ask(d, protocol, flow.Src)
 		if d.Flags&Own == 0 {
 			return Drop, NotDefault
 		}
 		return Accept, DefaultHost
 	}
-	d.Rule = p.Lookup(pkt.Dst, protocol, flow.Dst.Port()) // 9
-	if d.Rule >= 0 && p.Rules[d.Rule].Mode == Disabled {
-		return Drop, p.refuse(d, flow.Src)
-	}
-	p.ask(d, flow.Src)
-	return judge(d.Flags, pkt, protocol, env)
+	p.ask(d, protocol, flow.Src)
+	return judge(d.Flags, pkt, env)
 }
 
 // refuse is for rules whose mode is disabled (9).
@@ -99,10 +99,13 @@ func (p *Policy) refuse(d *Decision, client netip.AddrPort) Reason {
 	return Rejected
 }
 
-// ask fills in the part of the decision that a table gives (9, 10).
-func (p *Policy) ask(d *Decision, client netip.AddrPort) {
-	d.Table = p.TableOf(d.Rule)
-	d.Bucket = p.BucketOf(d.Rule, client)
+// ask fills in the part of the decision that a table gives (9, 10). Without ports, a
+// client is its address.
+func (p *Policy) ask(d *Decision, protocol uint8, client netip.AddrPort) {
+	d.Table, d.Bucket = p.TableOf(d.Rule), p.BucketOf(d.Rule, client)
+	if d.Rule >= 0 && p.Rules[d.Rule].Affinity == AffinityNone && transport(protocol) == 0 {
+		d.Bucket = p.BucketOf(-1, client)
+	}
 	d.Flags = p.Tables[d.Table][d.Bucket]
 }
 
@@ -126,20 +129,21 @@ func decideBeacon(pkt *Packet, env Env) (Verdict, Reason) {
 	return Drop, env.Beacon(pkt.Beacon)
 }
 
-// judge applies the flags of a bucket to a TCP or UDP packet (11).
-func judge(flags Flags, pkt *Packet, protocol Protocol, env Env) (Verdict, Reason) {
+// judge applies the flags of a bucket to a packet that a rule covers, or that has ports (11).
+func judge(flags Flags, pkt *Packet, env Env) (Verdict, Reason) {
+	tcp := pkt.protocol() == ProtoTCP
 	switch {
 	case flags&Own != 0 && pkt.SYN:
 		return Accept, New
 	case flags&Own != 0 && flags&Foreign == 0:
 		return Accept, Owner
-	case flags&Own != 0 && protocol != TCP:
+	case flags&Own != 0 && !tcp:
 		return Accept, Owner
 	case flags&Own != 0 && pkt.isServed(env):
 		return Accept, Established
 	case flags&Own != 0:
 		return Drop, ForeignHeld
-	case flags&Residual != 0 && protocol == TCP && !pkt.SYN && pkt.isServed(env):
+	case flags&Residual != 0 && tcp && !pkt.SYN && pkt.isServed(env):
 		return Accept, ResidualConn
 	}
 	return Drop, NotOwner
@@ -150,20 +154,13 @@ func (p *Packet) isServed(env Env) bool {
 	return env.HasSocket != nil && env.HasSocket(p.Flow()) || env.HasNAT != nil && env.HasNAT(p.Flow())
 }
 
-// transportProtocol returns TCP, UDP or, for protocols without ports, 0: that of the
-// packet or, where it is an ICMP error, of the one that it is about.
-func (p *Packet) transportProtocol() Protocol {
-	protocol := p.Protocol
+// protocol is the IP protocol of the packet, or of the one that it tells of, if it is an
+// ICMP error.
+func (p *Packet) protocol() uint8 {
 	if p.Quote.Protocol != 0 {
-		protocol = p.Quote.Protocol
+		return p.Quote.Protocol
 	}
-	switch protocol {
-	case ProtoTCP:
-		return TCP
-	case ProtoUDP:
-		return UDP
-	}
-	return 0
+	return p.Protocol
 }
 
 func (p *Policy) isVIP(addr netip.Addr) bool {

@@ -5,7 +5,7 @@ import "fmt"
 var (
 	modeNames     = []string{"multiple", "single", "disabled"}
 	affinityNames = []string{"none", "single", "network"}
-	protocolNames = []string{"", "tcp", "udp", "both"}
+	protocolNames = []string{TCP: "tcp", UDP: "udp", Both: "both", SCTP: "sctp"}
 	verdictNames  = []string{"pass", "accept", "drop"}
 	reasonNames   = []string{
 		NotVIP:         "not-vip",
@@ -38,7 +38,7 @@ func (m Mode) String() string { return name("mode", modeNames, uint8(m)) }
 // String returns the name used in the configuration: none, single or network.
 func (a Affinity) String() string { return name("affinity", affinityNames, uint8(a)) }
 
-// String returns the name used in the configuration: tcp, udp or both.
+// String returns the name used in the configuration: tcp, udp, both or sctp.
 func (p Protocol) String() string { return name("protocol", protocolNames, uint8(p)) }
 
 // String returns pass, accept or drop.
@@ -64,7 +64,7 @@ func ParseAffinity(s string) (Affinity, error) {
 
 // ParseProtocol reads a protocol by its name.
 func ParseProtocol(s string) (Protocol, error) {
-	i, err := index("protocol", protocolNames, s, "tcp, udp or both")
+	i, err := index("protocol", protocolNames, s, "tcp, udp, both or sctp")
 	return Protocol(i), err
 }
 

@@ -80,7 +80,7 @@ func TestUnknownNames(t *testing.T) {
 	}{
 		{func() error { _, err := portrules.ParseMode("Single"); return err }, `unknown mode "Single": write multiple, single or disabled`},
 		{func() error { _, err := portrules.ParseAffinity(""); return err }, `unknown affinity "": write none, single or network`},
-		{func() error { _, err := portrules.ParseProtocol(""); return err }, `unknown protocol "": write tcp, udp or both`},
+		{func() error { _, err := portrules.ParseProtocol(""); return err }, `unknown protocol "": write tcp, udp, both or sctp`},
 	} {
 		if err := tt.got(); err == nil || err.Error() != tt.want {
 			t.Errorf("got %v, want %s", err, tt.want)

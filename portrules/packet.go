@@ -20,7 +20,11 @@ const (
 	ProtoICMP   = 1
 	ProtoTCP    = 6
 	ProtoUDP    = 17
+	ProtoGRE    = 47
+	ProtoESP    = 50
+	ProtoAH     = 51
 	ProtoICMPv6 = 58
+	ProtoSCTP   = 132
 )
 
 // EtherTypes that the decision knows (IEEE 802 numbers).
@@ -50,7 +54,7 @@ type Packet struct {
 
 	Protocol uint8    // after the IPv6 extension headers
 	Fragment Fragment // zero for a whole packet
-	SrcPort  uint16   // TCP and UDP, not in a later fragment
+	SrcPort  uint16   // TCP, UDP and SCTP, not in a later fragment
 	DstPort  uint16
 	SYN      bool  // TCP with SYN set and ACK clear
 	Quote    Quote // what an ICMP error is about; zero where that cannot be told
@@ -262,6 +266,11 @@ func (p *Packet) transport(b []byte) {
 		p.SYN = b[13]&0x12 == 0x02
 	case ProtoUDP:
 		if len(b) < 8 {
+			p.Malformed = true
+			return
+		}
+	case ProtoSCTP:
+		if len(b) < 12 {
 			p.Malformed = true
 			return
 		}

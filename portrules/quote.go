@@ -35,11 +35,18 @@ func (p *Packet) quote(b []byte) {
 	if inner.Kind != IP || inner.Malformed || inner.Fragment.Later || inner.Src != p.Dst {
 		return
 	}
-	if inner.Protocol != ProtoTCP && inner.Protocol != ProtoUDP || len(rest) < 8 { // RFC 792 quotes no less
+	if len(rest) < 8 { // RFC 792 quotes no less
+		return
+	}
+	var to, from uint16
+	switch {
+	case transport(inner.Protocol) != 0:
+		from, to = binary.BigEndian.Uint16(rest), binary.BigEndian.Uint16(rest[2:])
+	case !isTunnel(inner.Protocol):
 		return
 	}
 	p.Quote = Quote{Protocol: inner.Protocol, Flow: Flow{
-		Src: netip.AddrPortFrom(inner.Dst, binary.BigEndian.Uint16(rest[2:])),
-		Dst: netip.AddrPortFrom(inner.Src, binary.BigEndian.Uint16(rest)),
+		Src: netip.AddrPortFrom(inner.Dst, to),
+		Dst: netip.AddrPortFrom(inner.Src, from),
 	}}
 }

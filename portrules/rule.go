@@ -32,6 +32,7 @@ type Protocol uint8
 const (
 	TCP Protocol = 1 << iota
 	UDP
+	SCTP
 	Both = TCP | UDP
 )
 

@@ -97,7 +97,7 @@ func validateRule(i int, rules []Rule, vips []netip.Addr) error {
 	case r.VIP.IsValid() && !slices.Contains(vips, r.VIP):
 		return refuse("vip", "%v is not among the cluster's vips: write all or one of %v", r.VIP, vips)
 	case r.Protocol == 0 || !known(protocolNames, uint8(r.Protocol)):
-		return refuse("protocol", "unknown %v: write tcp, udp or both", r.Protocol)
+		return refuse("protocol", "unknown %v: write tcp, udp, both or sctp", r.Protocol)
 	case r.First > r.Last:
 		return refuse("ports", "range %d-%d runs backwards: write %d-%d", r.First, r.Last, r.Last, r.First)
 	case !known(modeNames, uint8(r.Mode)):

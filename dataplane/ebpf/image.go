@@ -20,7 +20,8 @@ const (
 	maxRules         = 256
 	portsPerPage     = 2048
 	pagesPerProtocol = 65536 / portsPerPage
-	setsPerPage      = 32
+	protocols        = 3 // tcp, udp, sctp
+	setsPerPage      = 16
 	noRule           = 0xffff
 	policySlots      = 4
 	noSlot           = 0xff
@@ -156,7 +157,7 @@ func (im *image) table(b *portrules.Buckets) uint16 {
 
 // ports writes the port pages of one set and their numbers into a directory page.
 func (im *image) ports(directory, set int, rules []portrules.Rule, covering []int) {
-	for udp, protocol := range []portrules.Protocol{portrules.TCP, portrules.UDP} {
+	for place, protocol := range [protocols]portrules.Protocol{portrules.TCP, portrules.UDP, portrules.SCTP} {
 		var byPort [65536]uint16
 		for port := range byPort {
 			byPort[port] = noRule
@@ -175,7 +176,7 @@ func (im *image) ports(directory, set int, rules []portrules.Rule, covering []in
 				binary.NativeEndian.PutUint16(pg[2*i:], rule)
 			}
 			number := im.add(&pg) // may move im.pages
-			entry := (set*2+udp)*pagesPerProtocol + n
+			entry := (set*protocols+place)*pagesPerProtocol + n
 			binary.NativeEndian.PutUint16(im.pages[directory][2*entry:], number)
 		}
 	}

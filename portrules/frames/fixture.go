@@ -33,6 +33,10 @@ const (
 	DNS6          // tcp and udp 53 on VIP6, multiple, affinity network
 	SSH           // tcp 22 on all VIPs, single, affinity single
 	Off           // tcp and udp 6000-6010 on all VIPs, disabled
+	PPTP          // tcp 1723 on all VIPs, multiple, affinity none
+	IKE           // udp 500 on all VIPs, multiple, affinity network
+	IKENAT        // udp 4500 on all VIPs, single, affinity single
+	Signal        // sctp 2905 on all VIPs, multiple, affinity none
 	Closed        // tcp and udp 7000 on all VIPs, disabled, reject
 	Last          // udp 65535 on all VIPs, multiple, affinity single
 )
@@ -59,10 +63,14 @@ func Policy(flags map[int]portrules.Flags) *portrules.Policy {
 			DNS6:   {Name: "dns6", VIP: VIP6, Protocol: portrules.Both, First: 53, Last: 53, Affinity: portrules.AffinityNetwork},
 			SSH:    {Name: "ssh", Protocol: portrules.TCP, First: 22, Last: 22, Mode: portrules.Single, Affinity: portrules.AffinitySingle},
 			Off:    {Name: "off", Protocol: portrules.Both, First: 6000, Last: 6010, Mode: portrules.Disabled},
+			PPTP:   {Name: "pptp", Protocol: portrules.TCP, First: 1723, Last: 1723, Affinity: portrules.AffinityNone},
+			IKE:    {Name: "ike", Protocol: portrules.UDP, First: 500, Last: 500, Affinity: portrules.AffinityNetwork},
+			IKENAT: {Name: "ike-nat", Protocol: portrules.UDP, First: 4500, Last: 4500, Mode: portrules.Single, Affinity: portrules.AffinitySingle},
+			Signal: {Name: "signal", Protocol: portrules.SCTP, First: 2905, Last: 2905, Affinity: portrules.AffinityNone},
 			Closed: {Name: "closed", Protocol: portrules.Both, First: 7000, Last: 7000, Mode: portrules.Disabled, Reject: true},
 			Last:   {Name: "last", Protocol: portrules.UDP, First: 65535, Last: 65535, Affinity: portrules.AffinitySingle},
 		},
-		RuleTable:    []int{Web: WebTable, DNS: DNSTable, DNS6: DNSTable, SSH: SSHTable, Off: 0, Closed: 0, Last: DNSTable},
+		RuleTable:    []int{Web: WebTable, DNS: DNSTable, DNS6: DNSTable, SSH: SSHTable, Off: 0, PPTP: WebTable, IKE: DNSTable, IKENAT: SSHTable, Signal: WebTable, Closed: 0, Last: DNSTable},
 		DefaultTable: DefaultTable,
 		Tables:       make([]portrules.Buckets, numTables),
 	}

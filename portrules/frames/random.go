@@ -39,7 +39,10 @@ func randomFrame(rng *rand.Rand, p *portrules.Policy) []byte {
 	case 4:
 		return EchoFrame(src, dst)
 	case 5:
-		return randomPacket(rng, src, dst, uint8(rng.Uint32()), randomBytes(rng, rng.IntN(64)))
+		if rng.IntN(2) == 0 {
+			return randomPacket(rng, src, dst, portrules.ProtoSCTP, SCTP(from, to, randomBytes(rng, rng.IntN(64))))
+		}
+		return randomPacket(rng, src, dst, randomProtocol(rng), randomBytes(rng, rng.IntN(64)))
 	case 6, 7, 8, 9:
 		return randomPacket(rng, src, dst, portrules.ProtoUDP, UDP(from, to, randomBytes(rng, rng.IntN(64))))
 	case 10:
@@ -59,7 +62,7 @@ func randomError(rng *rand.Rand, p *portrules.Policy, client, vip netip.AddrPort
 	case 0, 1:
 		protocol, payload = portrules.ProtoUDP, UDP(vip, client, randomBytes(rng, rng.IntN(32)))
 	case 2:
-		protocol, payload = uint8(rng.Uint32()), randomBytes(rng, rng.IntN(32))
+		protocol, payload = randomProtocol(rng), randomBytes(rng, rng.IntN(32))
 	}
 	quoted := randomPacket(rng, vip.Addr(), client.Addr(), protocol, payload)[14:]
 	if rng.IntN(3) == 0 {
@@ -83,6 +86,15 @@ func randomError(rng *rand.Rand, p *portrules.Policy, client, vip netip.AddrPort
 		return randomPacket(rng, router, to, ICMP, frame[14+20:])
 	}
 	return randomPacket(rng, router, to, portrules.ProtoICMPv6, frame[14+40:])
+}
+
+// randomProtocol returns mostly one that the decision knows.
+func randomProtocol(rng *rand.Rand) uint8 {
+	known := []uint8{portrules.ProtoGRE, portrules.ProtoESP, portrules.ProtoAH, portrules.ProtoSCTP}
+	if i := rng.IntN(len(known) + 2); i < len(known) {
+		return known[i]
+	}
+	return uint8(rng.Uint32())
 }
 
 // randomPacket wraps a payload in options, extensions and fragments, or not.

@@ -38,7 +38,7 @@ func RandomPolicy(rng *rand.Rand) *portrules.Policy {
 func randomRule(rng *rand.Rand, name string, vips []netip.Addr) portrules.Rule {
 	r := portrules.Rule{
 		Name:     name,
-		Protocol: portrules.Protocol(1 + rng.IntN(3)),
+		Protocol: portrules.Protocol(1 + rng.IntN(4)),
 		Mode:     portrules.Mode(rng.IntN(3)),
 		Affinity: portrules.Affinity(rng.IntN(3)),
 		First:    uint16(rng.Uint32()),
@@ -58,6 +58,9 @@ func randomRule(rng *rand.Rand, name string, vips []netip.Addr) portrules.Rule {
 		r.Last = 65535
 	case 2, 3:
 		r.Last = r.First
+	case 4, 5: // what tunnels are found by
+		r.First = []uint16{1723, 500, 4500}[rng.IntN(3)]
+		r.Last = r.First + uint16(rng.IntN(3)*2000)
 	}
 	return r
 }

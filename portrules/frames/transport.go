@@ -77,6 +77,14 @@ func UDP(src, dst netip.AddrPort, payload []byte) []byte {
 	return b
 }
 
+// SCTP returns an SCTP packet with the common header only (RFC 9260 section 3.1); its
+// checksum is left out.
+func SCTP(src, dst netip.AddrPort, payload []byte) []byte {
+	b := binary.BigEndian.AppendUint16(nil, src.Port())
+	b = binary.BigEndian.AppendUint16(b, dst.Port())
+	return append(append(b, make([]byte, 8)...), payload...)
+}
+
 // ICMPv4 returns an ICMP message with code 0 (RFC 792); body starts after the
 // checksum.
 func ICMPv4(kind uint8, body []byte) []byte {

@@ -51,7 +51,7 @@ func (v Vector) Env(l *portrules.Listener) portrules.Env {
 func Vectors() []Vector {
 	all := slices.Concat(beaconVectors(), sequenceVectors(), arpVectors(), mappedVectors())
 	for _, f := range families() {
-		group := slices.Concat(f.neighborVectors(), f.addressVectors(), f.ruleVectors(), f.protocolVectors(), f.errorVectors(),
+		group := slices.Concat(f.neighborVectors(), f.addressVectors(), f.ruleVectors(), f.protocolVectors(), f.tunnelVectors(), f.sctpVectors(), f.errorVectors(),
 			f.flagVectors(), f.keyVectors(), f.fragmentVectors(), f.truncatedVectors(),
 			f.fenceVectors())
 		for _, v := range group {

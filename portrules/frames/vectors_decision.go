@@ -103,7 +103,6 @@ func (f family) protocolVectors() []Vector {
 		echo("residual", portrules.Residual).drop(portrules.NotDefault, -1),
 		echo("of another", 0).drop(portrules.NotDefault, -1),
 		Vector{Name: "echo asks the default table only", Policy: p, Frame: EchoFrame(f.client, f.vip)}.drop(portrules.NotDefault, -1),
-		Vector{Name: "sctp", Policy: mine(), Frame: f.packet(132, []byte{0, 80, 0, 80})}.accept(portrules.DefaultHost, -1),
 		Vector{Name: "without a payload", Policy: mine(), Frame: f.packet(NoNext, nil)}.accept(portrules.DefaultHost, -1),
 		Vector{Name: "echo of one client's bucket", Policy: OneBucket(DefaultTable, f.client.AsSlice()),
 			Frame: EchoFrame(f.client, f.vip)}.accept(portrules.DefaultHost, -1),

@@ -118,7 +118,7 @@ func extensionVectors() []Vector {
 		cut(packet("authentication", AuthHeader(12)), 14+40+11).drop(portrules.Malformed, -1),
 		cut(packet("fragment header", FragmentHeader(1, 8, true)), 14+40+7).drop(portrules.Malformed, -1),
 		none.accept(portrules.DefaultHost, -1),
-		esp.accept(portrules.DefaultHost, -1),
+		esp.accept(portrules.Owner, IKE),
 		records(packet("first fragment behind options", hop, FragmentHeader(0x12345678, 0, true))).accept(portrules.New, Web),
 		records(packet("first fragment before options", FragmentHeader(0x12345678, 0, true), options)).accept(portrules.New, Web),
 		records(packet("two first fragments", FragmentHeader(1, 0, true), FragmentHeader(0x12345678, 0, true))).accept(portrules.New, Web),

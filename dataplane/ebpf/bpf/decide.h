@@ -24,6 +24,11 @@ static __always_inline bool has_socket(const struct frame *f, struct bpf_sock_tu
 	return !none;
 }
 
+/* Of services that set up tunnels: portrules/protocol.go. */
+#define PORT_PPTP 1723
+#define PORT_IKE 500
+#define PORT_IKE_NAT 4500
+
 /* What is judged by rule and bucket: a packet of a client, or an ICMP error about one. */
 struct flow {
 	struct addr client, vip;
@@ -89,14 +94,47 @@ static __always_inline enum reason decide_other(const struct policy *policy, con
 	return flags & OWN ? REASON_DEFAULT_HOST : REASON_NOT_DEFAULT;
 }
 
-/* decide_flow is for TCP and UDP (9 to 11). */
+/* has_ports: portrules.transport. */
+static __always_inline bool has_ports(__u8 protocol)
+{
+	return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP || protocol == IPPROTO_SCTP;
+}
+
+/* find_tunnel returns the rule of a protocol without ports, by the service that sets
+ * such tunnels up (7), or NO_RULE. */
+static __always_inline __u32 find_tunnel(const struct policy *policy, __u32 vip, __u8 protocol)
+{
+	__u32 rule;
+
+	if (protocol == IPPROTO_GRE)
+		return find_rule(policy, vip, IN_TCP, PORT_PPTP);
+	if (protocol != IPPROTO_ESP && protocol != IPPROTO_AH)
+		return NO_RULE;
+	rule = find_rule(policy, vip, IN_UDP, PORT_IKE);
+	return rule < MAX_RULES ? rule : find_rule(policy, vip, IN_UDP, PORT_IKE_NAT);
+}
+
+/* find_rare is for packets that are not simply TCP or UDP. */
+static __always_inline __u32 find_rare(const struct policy *policy, __u32 vip, const struct flow *flow)
+{
+	__u32 protocol = IN_TCP;
+
+	if (!has_ports(flow->protocol))
+		return find_tunnel(policy, vip, flow->protocol);
+	if (flow->protocol == IPPROTO_UDP)
+		protocol = IN_UDP;
+	if (flow->protocol == IPPROTO_SCTP)
+		protocol = IN_SCTP;
+	return find_rule(policy, vip, protocol, bpf_ntohs(flow->vip_port));
+}
+
+/* decide_flow is for what has ports or a rule (9 to 11). */
 static __always_inline enum reason decide_flow(const struct frame *f, const struct policy *policy,
-					       const struct flow *flow, __u32 vip, __u32 *counter)
+					       const struct flow *flow, __u32 rule, __u32 *counter)
 {
 	const struct head *head = policy->head;
-	__u32 table = head->default_table, how = AFFINITY_SINGLE, rule;
+	__u32 table = head->default_table, how = AFFINITY_SINGLE;
 
-	rule = find_rule(policy, vip, flow->protocol == IPPROTO_UDP, bpf_ntohs(flow->vip_port));
 	if (rule < MAX_RULES) {
 		*counter = head->rules[rule].counter;
 		how = head->rules[rule].how;
@@ -105,17 +143,21 @@ static __always_inline enum reason decide_flow(const struct frame *f, const stru
 		if (STATE(how))
 			return REASON_RULE_DISABLED;
 		table = head->rules[rule].table;
+		if (AFFINITY(how) == AFFINITY_NONE && !has_ports(flow->protocol))
+			how = AFFINITY_SINGLE;
 	}
 	return judge(f, flow, flags_of(policy, table, bucket(head, how, flow)));
 }
 
-/* read_ports reads a TCP or UDP header (8), and false where it is malformed. */
+/* read_ports reads a header with ports (8), and false where it is malformed. */
 static __always_inline bool read_ports(const struct frame *f, const struct packet *p, struct flow *flow)
 {
 	__be16 *ports = p->transport;
 	__u8 *flags = p->transport + 13;
 
 	if (p->transport + 8 > f->end)
+		return false;
+	if (p->protocol == IPPROTO_SCTP && p->transport + 12 > f->end)
 		return false;
 	if (p->protocol == IPPROTO_TCP) {
 		if (p->transport + 20 > f->end)
@@ -128,22 +170,21 @@ static __always_inline bool read_ports(const struct frame *f, const struct packe
 }
 
 /* read_error puts the flow that an ICMP error is about in the place of its own (7),
- * and false where it is none or that cannot be told. */
-static __always_inline bool read_error(const struct frame *f, const struct packet *p, struct flow *flow)
+ * where it is one and that can be told. */
+static __always_inline void read_error(const struct frame *f, const struct packet *p, struct flow *flow)
 {
 	__u32 offset = p->transport - f->data, found;
 	struct quote q = {};
 
 	if (p->protocol != (p->v6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP))
-		return false;
+		return;
 	found = f->xdp ? quote_xdp(f->ctx, offset, p->v6, &q) : quote_tc(f->ctx, offset, p->v6, &q);
 	if (!found || q.src.hi != p->dst.hi || q.src.lo != p->dst.lo)
-		return false;
+		return;
 	flow->client = q.dst;
 	flow->port = q.dport;
 	flow->vip_port = q.sport;
 	flow->protocol = q.protocol;
-	return true;
 }
 
 /* decide_packet is for a well-formed packet to a VIP (6 to 11). */
@@ -154,6 +195,7 @@ static __always_inline enum reason decide_packet(const struct frame *f, const st
 	struct fragment key;
 	enum reason reason;
 	__u8 accepted = 1;
+	__u32 rule;
 
 	if (p->first || p->later) {
 		key = (struct fragment){ p->src, p->dst, p->fragment_id, p->fragment_protocol };
@@ -164,12 +206,17 @@ static __always_inline enum reason decide_packet(const struct frame *f, const st
 	if (p->protocol == IPPROTO_TCP || p->protocol == IPPROTO_UDP) {
 		if (!read_ports(f, p, &flow))
 			return REASON_MALFORMED;
-		reason = decide_flow(f, policy, &flow, vip, counter);
-	} else if (read_error(f, p, &flow)) {
-		reason = decide_flow(f, policy, &flow, vip, counter);
-	} else {
-		reason = decide_other(policy, &flow);
+		rule = find_rule(policy, vip, p->protocol == IPPROTO_UDP, bpf_ntohs(flow.vip_port));
+	} else { /* rare */
+		if (p->protocol == IPPROTO_SCTP && !read_ports(f, p, &flow))
+			return REASON_MALFORMED;
+		read_error(f, p, &flow);
+		rule = find_rare(policy, vip, &flow);
 	}
+	if (rule < MAX_RULES || has_ports(flow.protocol))
+		reason = decide_flow(f, policy, &flow, rule, counter);
+	else
+		reason = decide_other(policy, &flow);
 	if (p->first && !IS_DROP(reason))
 		bpf_map_update_elem(&fragments, &key, &accepted, BPF_ANY);
 	return reason;

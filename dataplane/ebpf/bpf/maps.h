@@ -16,7 +16,8 @@
 #define VIP_SLOTS 1024	/* of the perfect hash; a power of two */
 #define PORTS_PER_PAGE 2048
 #define PAGES_PER_PROTOCOL 32
-#define SETS_PER_PAGE 32
+#define PROTOCOLS 3
+#define SETS_PER_PAGE 16
 #define FIRST_DIRECTORY 1 /* page number; page 0 is the head */
 #define NO_RULE 0xffff
 #define POLICY_SLOTS 4
@@ -29,7 +30,7 @@
  * no program can still be reading it from an earlier time. Which page is what:
  *
  *   head       the fixed part, page 0
- *   directory  [port set][protocol: tcp, udp][port / 2048] -> number of a port page
+ *   directory  [port set][protocol: tcp, udp, sctp][port / 2048] -> number of a port page
  *   ports      [port % 2048] -> index into head.rules, or NO_RULE
  *   table      [bucket] -> flags
  */

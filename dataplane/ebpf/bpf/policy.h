@@ -68,8 +68,13 @@ static __always_inline __u32 find_vip(const struct policy *p, const struct addr 
 	return vip;
 }
 
+/* Places in a directory. */
+#define IN_TCP 0
+#define IN_UDP 1
+#define IN_SCTP 2
+
 /* find_rule returns an index into head.rules, or NO_RULE. port: host order. */
-static __always_inline __u32 find_rule(const struct policy *p, __u32 vip, bool udp, __u32 port)
+static __always_inline __u32 find_rule(const struct policy *p, __u32 vip, __u32 protocol, __u32 port)
 {
 	__u32 set = p->head->port_set[vip & (MAX_VIPS - 1)];
 	__u16 *directory = page(p->pages, FIRST_DIRECTORY + set / SETS_PER_PAGE);
@@ -77,7 +82,7 @@ static __always_inline __u32 find_rule(const struct policy *p, __u32 vip, bool u
 
 	if (!directory)
 		return NO_RULE;
-	set = (set % SETS_PER_PAGE * 2 + udp) * PAGES_PER_PROTOCOL;
+	set = (set % SETS_PER_PAGE * PROTOCOLS + protocol) * PAGES_PER_PROTOCOL;
 	ports = page(p->pages, directory[set + port / PORTS_PER_PAGE]);
 	if (!ports)
 		return NO_RULE;

@@ -74,9 +74,12 @@ static __always_inline bool read_quote(void *data, void *end, __u32 offset, bool
 	ports = data + offset;
 	if (!offset || (void *)ports + 8 > end) /* RFC 792 quotes no less */
 		return false;
-	q->sport = ports[0];
-	q->dport = ports[1];
-	return q->protocol == IPPROTO_TCP || q->protocol == IPPROTO_UDP;
+	if (q->protocol == IPPROTO_TCP || q->protocol == IPPROTO_UDP || q->protocol == IPPROTO_SCTP) {
+		q->sport = ports[0];
+		q->dport = ports[1];
+		return true;
+	}
+	return q->protocol == IPPROTO_GRE || q->protocol == IPPROTO_ESP || q->protocol == IPPROTO_AH;
 }
 
 /* Verified on their own, like walk, and out of the way of frequent frames. */
