@@ -13,6 +13,7 @@ type Env struct {
 	HasSocket        func(Flow) bool               // a TCP socket of this member, not a listener, has exactly this flow
 	HasNAT           func(Flow) bool               // this member passes this live TCP connection on to another address
 	FragmentAccepted func(FragmentKey) bool        // the first fragment of this datagram was accepted here
+	FragmentRefused  func(FragmentKey) bool        // it came, and was not accepted here
 	Beacon           func([BeaconSize]byte) Reason // judges a beacon, see Listener; nil: this member hears none
 }
 
@@ -24,7 +25,8 @@ type Decision struct {
 	Table          int   // index into Policy.Tables, or -1 where no table was asked
 	Bucket         int   // the client's bucket in that table, or -1
 	Flags          Flags // of that bucket
-	RecordFragment bool  // enter Packet.Fragment.Key in the fragment table
+	RecordFragment bool  // enter Packet.Fragment.Key in the fragment table as accepted
+	RecordRefusal  bool  // enter it as refused
 }
 
 // Decide says what this member does with a frame, as docs/DECISION.md puts it;
@@ -35,6 +37,7 @@ func (p *Policy) Decide(pkt *Packet, env Env) Decision {
 	d := Decision{Rule: -1, Table: -1, Bucket: -1}
 	d.Verdict, d.Reason = p.decide(&d, pkt, env)
 	d.RecordFragment = d.Verdict == Accept && pkt.Fragment.First
+	d.RecordRefusal = d.Verdict == Drop && pkt.Fragment.First && (d.Rule >= 0 || d.Table >= 0)
 	return d
 }
 
@@ -67,7 +70,10 @@ func (p *Policy) decide(d *Decision, pkt *Packet, env Env) (Verdict, Reason) {
 		if env.FragmentAccepted != nil && env.FragmentAccepted(pkt.Fragment.Key) {
 			return Accept, FragmentOf
 		}
-		return Drop, StrayFragment
+		if !pkt.Fragment.Plain || env.FragmentRefused != nil && env.FragmentRefused(pkt.Fragment.Key) {
+			return Drop, StrayFragment
+		}
+		return Accept, EarlyFragment
 	}
 
 	protocol, flow := pkt.protocol(), pkt.Flow()

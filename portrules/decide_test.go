@@ -25,6 +25,9 @@ func TestDecideVectors(t *testing.T) {
 		if d.RecordFragment != v.Records {
 			t.Errorf("%s: fragment recorded: %v, want %v", v.Name, d.RecordFragment, v.Records)
 		}
+		if d.RecordRefusal != v.Refuses {
+			t.Errorf("%s: fragment refused: %v, want %v", v.Name, d.RecordRefusal, v.Refuses)
+		}
 		want := v.Listener()
 		want.Fence = v.FenceAfter
 		if v.Reason == portrules.BeaconHeard {

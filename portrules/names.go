@@ -15,6 +15,7 @@ var (
 		ResidualConn:   "residual",
 		DefaultHost:    "default-host",
 		FragmentOf:     "fragment-of",
+		EarlyFragment:  "early-fragment",
 		NeighborReply:  "neighbor-reply",
 		LeaseOver:      "lease-over",
 		NotOwner:       "not-owner",

@@ -52,7 +52,7 @@ func TestNames(t *testing.T) {
 	}
 	want := `{"Modes":["multiple","single","disabled"],"Affinities":["none","single","network"],` +
 		`"Protocols":["tcp","udp","both"],"Verdicts":["pass","accept","drop"],` +
-		`"Reasons":["not-vip","new","owner","established","residual","default-host","fragment-of","neighbor-reply",` +
+		`"Reasons":["not-vip","new","owner","established","residual","default-host","fragment-of","early-fragment","neighbor-reply",` +
 		`"lease-over","not-owner","not-default","rule-disabled","foreign-held","stray-fragment","neighbor","malformed",` +
 		`"fenced","beacon","beacon-forged","beacon-replayed","rejected"]}`
 	if string(got) != want {
@@ -86,7 +86,7 @@ func TestUnknownNames(t *testing.T) {
 			t.Errorf("got %v, want %s", err, tt.want)
 		}
 	}
-	if got := portrules.NumReasons.String(); got != "reason(21)" {
+	if got := portrules.NumReasons.String(); got != "reason(22)" {
 		t.Errorf("unknown reason prints as %q", got)
 	}
 	if got := portrules.Protocol(0).String(); got != "protocol(0)" {

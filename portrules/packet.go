@@ -64,6 +64,7 @@ type Packet struct {
 type Fragment struct {
 	First bool // offset zero, more to come
 	Later bool // offset not zero: there are no ports to see
+	Plain bool // Later, and nothing about it that a kernel might answer with an ICMP error
 	Key   FragmentKey
 }
 
@@ -148,6 +149,7 @@ func headerIPv4(b []byte) (p Packet, payload []byte) {
 	}
 	part := binary.BigEndian.Uint16(b[6:])
 	p.fragment(part&0x1fff != 0, part&0x2000 != 0, uint32(binary.BigEndian.Uint16(b[4:])))
+	p.Fragment.Plain = p.Fragment.Later && header == 20
 	return p, b[header:]
 }
 
@@ -175,7 +177,19 @@ func headerIPv6(b []byte) (p Packet, payload []byte) {
 	}
 	payload, ok := p.extensions(b[40:])
 	p.Malformed = !ok
+	p.Fragment.Plain = p.Fragment.Later && isPlainFragment(b)
 	return p, payload
+}
+
+// isPlainFragment reports whether the fragment header of an IPv6 packet comes first,
+// is that of a later fragment, and leads to no error of RFC 8200 section 4.5.
+func isPlainFragment(b []byte) bool {
+	if b[6] != extFragment {
+		return false
+	}
+	part, length := binary.BigEndian.Uint16(b[42:]), int(binary.BigEndian.Uint16(b[4:]))
+	offset, more := int(part&0xfff8), part&1 != 0
+	return offset != 0 && length > 8 && (!more || length%8 == 0) && offset+length-8 <= 65535
 }
 
 // neighbor notes the target of an NDP solicitation or advertisement that follows

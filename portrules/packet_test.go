@@ -33,7 +33,7 @@ func TestParse(t *testing.T) {
 		{"advertisement", frames.AdvertFrame(from6.Addr(), to6.Addr(), frames.Own6), portrules.Packet{Kind: portrules.IP,
 			Src: from6.Addr(), Dst: to6.Addr(), Target: frames.Own6, Advert: true, Protocol: portrules.ProtoICMPv6}},
 		{"later fragment", frames.Ethernet(portrules.EtherTypeIPv4, fragment.Bytes()), portrules.Packet{Kind: portrules.IP,
-			Src: from4.Addr(), Dst: to4.Addr(), Protocol: portrules.ProtoUDP, Fragment: portrules.Fragment{Later: true,
+			Src: from4.Addr(), Dst: to4.Addr(), Protocol: portrules.ProtoUDP, Fragment: portrules.Fragment{Later: true, Plain: true,
 				Key: portrules.FragmentKey{Src: from4.Addr(), Dst: to4.Addr(), ID: 0xffff, Protocol: portrules.ProtoUDP}}}},
 	} {
 		if got := portrules.Parse(tt.frame); got != tt.want {

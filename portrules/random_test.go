@@ -48,6 +48,7 @@ func randomEnv(seed uint32, p *portrules.Policy, l *portrules.Listener) portrule
 		HasSocket:        func(portrules.Flow) bool { return seed&16 != 0 },
 		HasNAT:           func(portrules.Flow) bool { return seed&64 != 0 },
 		FragmentAccepted: func(portrules.FragmentKey) bool { return seed&32 != 0 },
+		FragmentRefused:  func(portrules.FragmentKey) bool { return seed&128 != 0 },
 	}
 }
 

@@ -21,13 +21,14 @@ const (
 	ResidualConn                 // accept: residual bucket, connection found in own socket table
 	DefaultHost                  // accept: ICMP and other protocols, this member is the default host
 	FragmentOf                   // accept: later fragment of a datagram accepted here
+	EarlyFragment                // accept: later fragment that came before the first one; all members keep it
 	NeighborReply                // accept: ARP reply or NDP advertisement to a VIP
 	LeaseOver                    // drop: the agent has not renewed the lease
 	NotOwner                     // drop: another member answers
 	NotDefault                   // drop: ICMP and other protocols, another member is the default host
 	RuleDisabled                 // drop: the rule's mode is disabled
 	ForeignHeld                  // drop: own bucket, but another member may hold this connection
-	StrayFragment                // drop: later fragment, first one not accepted here
+	StrayFragment                // drop: later fragment, first one came and was not accepted here
 	Neighbor                     // drop: ARP or NDP about a VIP; the agent answers
 	Malformed                    // drop: truncated or inconsistent header
 	Fenced                       // drop: an epoch above that of the policy left this member out

@@ -156,8 +156,9 @@ func kernelFragment(k portrules.FragmentKey) nlbFragment {
 	return nlbFragment{Src: vipAddr(k.Src), Dst: vipAddr(k.Dst), Id: k.ID, Protocol: uint32(k.Protocol)}
 }
 
-// setFragments makes these the only entries of the fragment table.
-func setFragments(t testing.TB, e *Engine, keys ...portrules.FragmentKey) {
+// setFragments makes these the only entries of the fragment table, with whether the
+// first fragment was accepted.
+func setFragments(t testing.TB, e *Engine, entries map[portrules.FragmentKey]bool) {
 	t.Helper()
 	var all []nlbFragment
 	var key nlbFragment
@@ -170,14 +171,19 @@ func setFragments(t testing.TB, e *Engine, keys ...portrules.FragmentKey) {
 			t.Fatal(err)
 		}
 	}
-	for _, k := range keys {
-		if err := e.objects.fragments.Put(kernelFragment(k), uint8(1)); err != nil {
+	for k, accepted := range entries {
+		value := uint8(0)
+		if accepted {
+			value = 1
+		}
+		if err := e.objects.fragments.Put(kernelFragment(k), value); err != nil {
 			t.Fatal(err)
 		}
 	}
 }
 
-func hasFragment(e *Engine, k portrules.FragmentKey) bool {
+// hasFragment reports whether the fragment table says this of a datagram.
+func hasFragment(e *Engine, k portrules.FragmentKey, accepted bool) bool {
 	var value uint8
-	return e.objects.fragments.Lookup(kernelFragment(k), &value) == nil
+	return e.objects.fragments.Lookup(kernelFragment(k), &value) == nil && (value == 1) == accepted
 }

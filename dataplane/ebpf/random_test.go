@@ -28,7 +28,7 @@ func TestRandom(t *testing.T) {
 		p := frames.RandomPolicy(rng)
 		p.Epoch = uint64(n+1)<<31 - 1 // above the fence that the one before left
 		install(t, e, p)
-		setFragments(t, e)
+		setFragments(t, e, nil)
 		batch := make([][]byte, 0, perPolicy)
 		for range perPolicy {
 			if frame := frames.Random(rng, p); testable(frame) {
@@ -62,7 +62,7 @@ type comparison struct {
 	leaseOver bool
 	sockets   map[portrules.Flow]bool
 	nat       map[portrules.Flow]bool
-	fragments map[portrules.FragmentKey]bool
+	fragments map[portrules.FragmentKey]bool // whether the first was accepted
 	reasons   map[portrules.Reason]int
 	listener  *portrules.Listener
 }
@@ -110,6 +110,10 @@ func (c *comparison) run(t *testing.T, batch [][]byte) {
 		HasSocket:        func(f portrules.Flow) bool { return c.sockets[f] },
 		HasNAT:           func(f portrules.Flow) bool { return c.nat[f] },
 		FragmentAccepted: func(k portrules.FragmentKey) bool { return c.fragments[k] },
+		FragmentRefused: func(k portrules.FragmentKey) bool {
+			accepted, known := c.fragments[k]
+			return known && !accepted
+		},
 	}
 	decide := func(pkt *portrules.Packet) portrules.Decision {
 		env.Fence = c.listener.Fence
@@ -128,8 +132,8 @@ func (c *comparison) run(t *testing.T, batch [][]byte) {
 			runTC := func() {
 				d := decide(&pkt)
 				c.reasons[d.Reason]++
-				if d.RecordFragment {
-					c.fragments[pkt.Fragment.Key] = true
+				if d.RecordFragment || d.RecordRefusal {
+					c.fragments[pkt.Fragment.Key] = d.RecordFragment
 				}
 				if d.Verdict != portrules.Pass {
 					want.add(c.policy, d)
@@ -163,8 +167,8 @@ func (c *comparison) run(t *testing.T, batch [][]byte) {
 			t.Errorf("the programs know\n%+v, want\n%+v", got, *c.listener)
 		}
 	}
-	for k := range c.fragments {
-		if !hasFragment(c.e, k) {
+	for k, accepted := range c.fragments {
+		if !hasFragment(c.e, k, accepted) {
 			t.Errorf("fragment %v not recorded", k)
 		}
 	}

@@ -38,9 +38,9 @@ func testVector(t *testing.T, e *Engine, v frames.Vector) {
 	if err := e.Renew(lease); err != nil {
 		t.Fatal(err)
 	}
-	setFragments(t, e)
+	setFragments(t, e, nil)
 	if v.Fragment != (portrules.FragmentKey{}) {
-		setFragments(t, e, v.Fragment)
+		setFragments(t, e, map[portrules.FragmentKey]bool{v.Fragment: !v.Refused})
 	}
 	defer provideSocket(t, v)()
 	if v.NAT != (portrules.Flow{}) {
@@ -63,7 +63,7 @@ func testVector(t *testing.T, e *Engine, v frames.Vector) {
 	if got := listenerOf(t, e); got != *after {
 		t.Errorf("%s: tc leaves\n%+v, want\n%+v", v.Name, got, *after)
 	}
-	if v.Records && !hasFragment(e, pkt.Fragment.Key) {
+	if (v.Records || v.Refuses) && !hasFragment(e, pkt.Fragment.Key, v.Records) {
 		t.Errorf("%s: fragment not recorded", v.Name)
 	}
 

@@ -18,13 +18,15 @@ type Vector struct {
 	Socket    portrules.Flow        // the only connected TCP socket of the member; zero: none
 	NAT       portrules.Flow        // the only TCP connection behind NAT; zero: none
 	Fragment  portrules.FragmentKey // the only entry of the fragment table; zero: none
+	Refused   bool                  // and it says that the first fragment was not accepted
 	Fence     uint64
 	Heard     portrules.Sequence // the last beacon of member 1; zero: none
 
 	Verdict    portrules.Verdict
 	Reason     portrules.Reason
 	Rule       int  // index into Policy.Rules, or -1
-	Records    bool // the frame enters its fragment key in the fragment table
+	Records    bool // the frame enters its fragment key in the fragment table as accepted
+	Refuses    bool // or as refused
 	FenceAfter uint64
 }
 
@@ -43,7 +45,8 @@ func (v Vector) Env(l *portrules.Listener) portrules.Env {
 		Beacon:           func(b [portrules.BeaconSize]byte) portrules.Reason { return l.Hear(b, v.Policy.Epoch) },
 		HasSocket:        func(f portrules.Flow) bool { return f == v.Socket },
 		HasNAT:           func(f portrules.Flow) bool { return f == v.NAT },
-		FragmentAccepted: func(k portrules.FragmentKey) bool { return k == v.Fragment },
+		FragmentAccepted: func(k portrules.FragmentKey) bool { return k == v.Fragment && !v.Refused },
+		FragmentRefused:  func(k portrules.FragmentKey) bool { return k == v.Fragment && v.Refused },
 	}
 }
 

@@ -40,6 +40,11 @@ func (f family) fragmentVectors() []Vector {
 	otherProtocol.Protocol = tcp
 	otherSource.Src = f.client.Next()
 	otherTarget.Dst = f.other
+	refuses := func(v Vector) Vector { v.Refuses = true; return v }
+	adorned := later("unknown, with options or extensions", udp, 1480, true, portrules.FragmentKey{})
+	adorned.Frame = f.adornedFragment(rest)
+	refused := later("of another", udp, 1480, true, key)
+	refused.Refused = true
 	expired := later("without a lease", udp, 1480, true, key)
 	expired.LeaseOver = true
 	short := later("of one byte", udp, 1480, false, key)
@@ -51,7 +56,11 @@ func (f family) fragmentVectors() []Vector {
 	return []Vector{
 		records(whole("first fragment of udp", mine(), udp, first)).accept(portrules.Owner, f.dnsRule()),
 		records(whole("first fragment of tcp", mine(), tcp, syn)).accept(portrules.New, Web),
-		whole("first fragment, bucket of another", theirs(), udp, first).drop(portrules.NotOwner, f.dnsRule()),
+		refuses(whole("first fragment, bucket of another", theirs(), udp, first)).drop(portrules.NotOwner, f.dnsRule()),
+		refuses(whole("first fragment, disabled", mine(), udp, rest)).drop(portrules.RuleDisabled, Off),
+		refuses(whole("first fragment of an echo of another", theirs(), f.echoProtocol(), make([]byte, 16))).drop(portrules.NotDefault, -1),
+		adorned.drop(portrules.StrayFragment, -1),
+		refused.drop(portrules.StrayFragment, -1),
 		whole("first fragment too small for tcp", mine(), tcp, syn[:16]).drop(portrules.Malformed, -1),
 		echo.accept(portrules.DefaultHost, -1),
 		later("known, more to come", udp, 1480, true, key).accept(portrules.FragmentOf, -1),
@@ -61,15 +70,26 @@ func (f family) fragmentVectors() []Vector {
 		later("largest offset", udp, 8191*8, true, key).accept(portrules.FragmentOf, -1),
 		short.accept(portrules.FragmentOf, -1),
 		disowned.accept(portrules.FragmentOf, -1),
-		later("unknown", udp, 1480, true, portrules.FragmentKey{}).drop(portrules.StrayFragment, -1),
-		later("other id", udp, 1480, true, otherID).drop(portrules.StrayFragment, -1),
-		later("other protocol", udp, 1480, true, otherProtocol).drop(portrules.StrayFragment, -1),
-		later("other source", udp, 1480, true, otherSource).drop(portrules.StrayFragment, -1),
-		later("other destination", udp, 1480, true, otherTarget).drop(portrules.StrayFragment, -1),
+		later("unknown, up to the end", udp, 65504, false, portrules.FragmentKey{}).accept(portrules.EarlyFragment, -1),
+		later("unknown", udp, 1480, true, portrules.FragmentKey{}).accept(portrules.EarlyFragment, -1),
+		later("other id", udp, 1480, true, otherID).accept(portrules.EarlyFragment, -1),
+		later("other protocol", udp, 1480, true, otherProtocol).accept(portrules.EarlyFragment, -1),
+		later("other source", udp, 1480, true, otherSource).accept(portrules.EarlyFragment, -1),
+		later("other destination", udp, 1480, true, otherTarget).accept(portrules.EarlyFragment, -1),
 		later("of tcp", tcp, 1480, true, otherProtocol).accept(portrules.FragmentOf, -1),
 		expired.drop(portrules.LeaseOver, -1),
 		atomic.accept(portrules.Owner, f.dnsRule()),
 	}
+}
+
+// adornedFragment is a later fragment on which kernels look at more than the fragment.
+func (f family) adornedFragment(payload []byte) []byte {
+	if f.vip.Is4() {
+		return Ethernet(portrules.EtherTypeIPv4, IPv4{Src: f.client, Dst: f.vip, Protocol: portrules.ProtoUDP,
+			ID: fragmentID, Offset: 1480, More: true, Options: make([]byte, 4), Payload: payload}.Bytes())
+	}
+	return Ethernet(portrules.EtherTypeIPv6, IPv6{Src: f.client, Dst: f.vip, Protocol: portrules.ProtoUDP, Payload: payload,
+		Extensions: []Extension{OptionsHeader(HopByHop, 8), FragmentHeader(fragmentID, 1480, true)}}.Bytes())
 }
 
 func (f family) echoProtocol() uint8 {

@@ -100,7 +100,10 @@ func extensionVectors() []Vector {
 	optionsKey := key
 	optionsKey.Protocol = Destination
 	records := func(v Vector) Vector { v.Records = true; return v }
+	plain := Vector{Name: "ipv6 later fragment keeps 32 bits of its id", Policy: p, Fragment: wide, Frame: Ethernet(portrules.EtherTypeIPv6,
+		IPv6{Src: Client6, Dst: VIP6, Protocol: portrules.ProtoTCP, Extensions: []Extension{FragmentHeader(0x12345678, 8, true)}, Payload: make([]byte, 16)}.Bytes())}
 	return []Vector{
+		plain.accept(portrules.EarlyFragment, -1),
 		packet("hop-by-hop", hop).accept(portrules.New, Web),
 		packet("routing", routing).accept(portrules.New, Web),
 		packet("destination options", options).accept(portrules.New, Web),
@@ -124,9 +127,9 @@ func extensionVectors() []Vector {
 		records(packet("two first fragments", FragmentHeader(1, 0, true), FragmentHeader(0x12345678, 0, true))).accept(portrules.New, Web),
 		behind(packet("later fragment behind options", hop, FragmentHeader(0x12345678, 8, true)), key).accept(portrules.FragmentOf, -1),
 		behind(packet("later fragment before options", FragmentHeader(0x12345678, 8, true), options), optionsKey).accept(portrules.FragmentOf, -1),
-		behind(packet("later fragment before options, keyed by what follows them", FragmentHeader(0x12345678, 8, true), options), key).drop(portrules.StrayFragment, -1),
+		behind(packet("later fragment of odd length before options, keyed by what follows them", FragmentHeader(0x12345678, 8, true), options), key).drop(portrules.StrayFragment, -1),
 		behind(cut(packet("later fragment of what looks like options", FragmentHeader(0x12345678, 8, true), options), 14+40+8+4), optionsKey).accept(portrules.FragmentOf, -1),
 		behind(packet("first fragment of a later fragment", FragmentHeader(1, 0, true), FragmentHeader(0x12345678, 8, true)), key).accept(portrules.FragmentOf, -1),
-		behind(packet("later fragment keeps 32 bits of its id", FragmentHeader(0x12345678, 8, true)), wide).drop(portrules.StrayFragment, -1),
+		behind(packet("later fragment of odd length keeps 32 bits of its id", FragmentHeader(0x12345678, 8, true)), wide).drop(portrules.StrayFragment, -1),
 	}
 }

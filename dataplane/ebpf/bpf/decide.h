@@ -187,6 +187,16 @@ static __always_inline void read_error(const struct frame *f, const struct packe
 	flow->protocol = q.protocol;
 }
 
+/* decide_later is for fragments that have no ports (6). */
+static __always_inline enum reason decide_later(const struct fragment *key, bool plain)
+{
+	__u8 *accepted = bpf_map_lookup_elem(&fragments, key);
+
+	if (!accepted && plain)
+		return REASON_EARLY_FRAGMENT;
+	return accepted && *accepted ? REASON_FRAGMENT_OF : REASON_STRAY_FRAGMENT;
+}
+
 /* decide_packet is for a well-formed packet to a VIP (6 to 11). */
 static __always_inline enum reason decide_packet(const struct frame *f, const struct policy *policy,
 						 const struct packet *p, __u32 vip, __u32 *counter)
@@ -194,14 +204,13 @@ static __always_inline enum reason decide_packet(const struct frame *f, const st
 	struct flow flow = { .client = p->src, .vip = p->dst, .protocol = p->protocol, .v6 = p->v6 };
 	struct fragment key;
 	enum reason reason;
-	__u8 accepted = 1;
+	__u8 accepted;
 	__u32 rule;
 
 	if (p->first || p->later) {
 		key = (struct fragment){ p->src, p->dst, p->fragment_id, p->fragment_protocol };
 		if (p->later)
-			return bpf_map_lookup_elem(&fragments, &key) ? REASON_FRAGMENT_OF :
-								       REASON_STRAY_FRAGMENT;
+			return decide_later(&key, p->plain);
 	}
 	if (p->protocol == IPPROTO_TCP || p->protocol == IPPROTO_UDP) {
 		if (!read_ports(f, p, &flow))
@@ -217,8 +226,10 @@ static __always_inline enum reason decide_packet(const struct frame *f, const st
 		reason = decide_flow(f, policy, &flow, rule, counter);
 	else
 		reason = decide_other(policy, &flow);
-	if (p->first && !IS_DROP(reason))
+	if (p->first) {
+		accepted = !IS_DROP(reason);
 		bpf_map_update_elem(&fragments, &key, &accepted, BPF_ANY);
+	}
 	return reason;
 }
 

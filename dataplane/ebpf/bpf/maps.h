@@ -129,7 +129,7 @@ struct fragment {
 	__u32 protocol;
 };
 
-/* Datagrams whose first fragment was accepted here. */
+/* Datagrams whose first fragment came, and whether it was accepted here. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, MAX_FRAGMENTS);

@@ -23,6 +23,7 @@ struct packet {
 	__u8 protocol;
 	__u8 fragment_protocol;
 	bool v6, first, later; /* first, later: fragment of a datagram */
+	bool plain;	       /* later: portrules.Fragment.Plain */
 	void *transport;
 };
 
@@ -116,6 +117,7 @@ static __always_inline bool parse_v4(const struct frame *f, struct iphdr *ip, st
 	p->fragment_id = bpf_ntohs(ip->id);
 	p->later = part & 0x1fff;
 	p->first = !p->later && part & 0x2000;
+	p->plain = length == sizeof(*ip);
 	return true;
 }
 
@@ -190,6 +192,13 @@ __noinline __u64 walk_xdp(struct xdp_md *xdp)
 	return walk((void *)(long)xdp->data, (void *)(long)xdp->data_end, sizeof(struct ethhdr));
 }
 
+/* is_plain: portrules.isPlainFragment, of a later fragment whose header comes first. */
+static __always_inline bool is_plain(__u32 part, __u32 length)
+{
+	return length > 8 && (!(part & 1) || length % 8 == 0) &&
+	       (part & 0xfff8) + length - 8 <= 65535;
+}
+
 /* parse_v6 reads what follows the addresses, and false where it is malformed. */
 static __always_inline bool parse_v6(const struct frame *f, struct ipv6hdr *ip, struct packet *p)
 {
@@ -215,6 +224,8 @@ static __always_inline bool parse_v6(const struct frame *f, struct ipv6hdr *ip, 
 		return false;
 	p->fragment_id = bpf_ntohl(e->id);
 	p->fragment_protocol = e->next;
+	p->plain = WALK_FRAGMENT(found) == sizeof(struct ethhdr) + sizeof(*ip) &&
+		   is_plain(bpf_ntohs(e->part), bpf_ntohs(ip->payload_len));
 	return true;
 }
 
