@@ -43,7 +43,7 @@ type nlbControl struct {
 
 type nlbCounts struct {
 	_       structs.HostLayout
-	Packets [20]uint64
+	Packets [22]uint64
 }
 
 type nlbFragment struct {
@@ -99,28 +99,36 @@ const (
 	nlbReasonREASON_RESIDUAL        nlbReason = 4
 	nlbReasonREASON_DEFAULT_HOST    nlbReason = 5
 	nlbReasonREASON_FRAGMENT_OF     nlbReason = 6
-	nlbReasonREASON_NEIGHBOR_REPLY  nlbReason = 7
-	nlbReasonREASON_LEASE_OVER      nlbReason = 8
-	nlbReasonREASON_NOT_OWNER       nlbReason = 9
-	nlbReasonREASON_NOT_DEFAULT     nlbReason = 10
-	nlbReasonREASON_RULE_DISABLED   nlbReason = 11
-	nlbReasonREASON_FOREIGN_HELD    nlbReason = 12
-	nlbReasonREASON_STRAY_FRAGMENT  nlbReason = 13
-	nlbReasonREASON_NEIGHBOR        nlbReason = 14
-	nlbReasonREASON_MALFORMED       nlbReason = 15
-	nlbReasonREASON_FENCED          nlbReason = 16
-	nlbReasonREASON_BEACON          nlbReason = 17
-	nlbReasonREASON_BEACON_FORGED   nlbReason = 18
-	nlbReasonREASON_BEACON_REPLAYED nlbReason = 19
-	nlbReasonNUM_REASONS            nlbReason = 20
+	nlbReasonREASON_EARLY_FRAGMENT  nlbReason = 7
+	nlbReasonREASON_NEIGHBOR_REPLY  nlbReason = 8
+	nlbReasonREASON_LEASE_OVER      nlbReason = 9
+	nlbReasonREASON_NOT_OWNER       nlbReason = 10
+	nlbReasonREASON_NOT_DEFAULT     nlbReason = 11
+	nlbReasonREASON_RULE_DISABLED   nlbReason = 12
+	nlbReasonREASON_FOREIGN_HELD    nlbReason = 13
+	nlbReasonREASON_STRAY_FRAGMENT  nlbReason = 14
+	nlbReasonREASON_NEIGHBOR        nlbReason = 15
+	nlbReasonREASON_MALFORMED       nlbReason = 16
+	nlbReasonREASON_FENCED          nlbReason = 17
+	nlbReasonREASON_BEACON          nlbReason = 18
+	nlbReasonREASON_BEACON_FORGED   nlbReason = 19
+	nlbReasonREASON_BEACON_REPLAYED nlbReason = 20
+	nlbReasonREASON_REJECTED        nlbReason = 21
+	nlbReasonNUM_REASONS            nlbReason = 22
 )
 
 type nlbRule struct {
-	_        structs.HostLayout
-	Table    uint16
-	Counter  uint16
-	Affinity uint8
-	Disabled uint8
+	_       structs.HostLayout
+	Table   uint16
+	Counter uint16
+	How     uint16
+}
+
+type nlbSample struct {
+	_      structs.HostLayout
+	Length uint32
+	Bytes  [256]uint8
+	Unused uint32
 }
 
 type nlbTraced struct {
@@ -157,6 +165,7 @@ const (
 	nlbMapHeard         = "heard"
 	nlbMapNames         = "names"
 	nlbMapPolicies      = "policies"
+	nlbMapRejected      = "rejected"
 	nlbMapTraces        = "traces"
 	nlbProgNlbTcIn      = "nlb_tc_in"
 	nlbProgNlbTcOut     = "nlb_tc_out"
@@ -167,9 +176,11 @@ const (
 	nlbVarMentionBeacon = "mention_beacon"
 	nlbVarMentionHead   = "mention_head"
 	nlbVarMentionReason = "mention_reason"
+	nlbVarMentionSample = "mention_sample"
 	nlbVarMentionTraced = "mention_traced"
 	nlbVarOwnMac        = "own_mac"
 	nlbVarOwnPriority   = "own_priority"
+	nlbVarRejections    = "rejections"
 	nlbVarSourceMac     = "source_mac"
 	nlbVarTracing       = "tracing"
 )
@@ -231,6 +242,7 @@ type nlbMapSpecs struct {
 	Heard     *ebpf.MapSpec `ebpf:"heard"`
 	Names     *ebpf.MapSpec `ebpf:"names"`
 	Policies  *ebpf.MapSpec `ebpf:"policies"`
+	Rejected  *ebpf.MapSpec `ebpf:"rejected"`
 	Traces    *ebpf.MapSpec `ebpf:"traces"`
 }
 
@@ -244,9 +256,11 @@ type nlbVariableSpecs struct {
 	MentionBeacon *ebpf.VariableSpec `ebpf:"mention_beacon"`
 	MentionHead   *ebpf.VariableSpec `ebpf:"mention_head"`
 	MentionReason *ebpf.VariableSpec `ebpf:"mention_reason"`
+	MentionSample *ebpf.VariableSpec `ebpf:"mention_sample"`
 	MentionTraced *ebpf.VariableSpec `ebpf:"mention_traced"`
 	OwnMac        *ebpf.VariableSpec `ebpf:"own_mac"`
 	OwnPriority   *ebpf.VariableSpec `ebpf:"own_priority"`
+	Rejections    *ebpf.VariableSpec `ebpf:"rejections"`
 	SourceMac     *ebpf.VariableSpec `ebpf:"source_mac"`
 	Tracing       *ebpf.VariableSpec `ebpf:"tracing"`
 }
@@ -277,6 +291,7 @@ type nlbMaps struct {
 	Heard     *ebpf.Map `ebpf:"heard"`
 	Names     *ebpf.Map `ebpf:"names"`
 	Policies  *ebpf.Map `ebpf:"policies"`
+	Rejected  *ebpf.Map `ebpf:"rejected"`
 	Traces    *ebpf.Map `ebpf:"traces"`
 }
 
@@ -288,6 +303,7 @@ func (m *nlbMaps) Close() error {
 		m.Heard,
 		m.Names,
 		m.Policies,
+		m.Rejected,
 		m.Traces,
 	)
 }
@@ -302,9 +318,11 @@ type nlbVariables struct {
 	MentionBeacon *ebpf.Variable `ebpf:"mention_beacon"`
 	MentionHead   *ebpf.Variable `ebpf:"mention_head"`
 	MentionReason *ebpf.Variable `ebpf:"mention_reason"`
+	MentionSample *ebpf.Variable `ebpf:"mention_sample"`
 	MentionTraced *ebpf.Variable `ebpf:"mention_traced"`
 	OwnMac        *ebpf.Variable `ebpf:"own_mac"`
 	OwnPriority   *ebpf.Variable `ebpf:"own_priority"`
+	Rejections    *ebpf.Variable `ebpf:"rejections"`
 	SourceMac     *ebpf.Variable `ebpf:"source_mac"`
 	Tracing       *ebpf.Variable `ebpf:"tracing"`
 }
