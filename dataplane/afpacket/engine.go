@@ -30,6 +30,7 @@ type Engine struct {
 
 	now      func() dataplane.Instant // these belong to the goroutine that reads the ring
 	injector *injector
+	rejecter *rejecter
 	taken    int
 	lost     losses
 }
@@ -124,6 +125,9 @@ func (e *Engine) take(c captured) {
 		e.lost.tell(e.log, time.Now())
 	}
 	d := e.judge.decide(c.frame(), c.arrived, e.now())
+	if d.Reason == portrules.Rejected {
+		e.rejecter.reject(c.frame(), time.Now())
+	}
 	if d.Verdict != portrules.Accept || d.Reason == portrules.NeighborReply {
 		return
 	}

@@ -59,21 +59,26 @@ func TestClock(t *testing.T) {
 func TestFragments(t *testing.T) {
 	var f fragments
 	key := func(id int) portrules.FragmentKey { return portrules.FragmentKey{ID: uint32(id)} }
-	if f.has(key(1)) {
+	if f.wasAccepted(key(1)) {
 		t.Error("knows a datagram from the start")
 	}
 	for id := range maxFragments {
-		f.add(key(id))
-		f.add(key(id))
+		f.note(key(id), true)
+		f.note(key(id), true)
 	}
 	for range 2 {
-		f.add(key(maxFragments)) // one too many
-		if f.has(key(0)) || !f.has(key(1)) || !f.has(key(maxFragments)) {
+		f.note(key(maxFragments), true) // one too many
+		if f.wasAccepted(key(0)) || !f.wasAccepted(key(1)) || !f.wasAccepted(key(maxFragments)) {
 			t.Error("forgets another than the oldest")
 		}
 	}
-	f.add(key(maxFragments + 1))
-	if f.has(key(1)) || !f.has(key(2)) || len(f.known) != maxFragments {
-		t.Errorf("forgets another than the oldest, or holds %d", len(f.known))
+	f.note(key(2), false)
+	if f.wasAccepted(key(2)) || !f.wasRefused(key(2)) {
+		t.Error("what came last does not count")
+	}
+	f.note(key(2), true)
+	f.note(key(maxFragments + 1), true)
+	if f.wasAccepted(key(1)) || !f.wasAccepted(key(2)) || len(f.accepted) != maxFragments {
+		t.Errorf("forgets another than the oldest, or holds %d", len(f.accepted))
 	}
 }

@@ -33,7 +33,7 @@ func newJudge(priority uint8, key nlbhash.Key, hasSocket func(portrules.Flow) bo
 		beacons:  make(chan converge.Beacon, beaconBacklog),
 		listener: portrules.Listener{Self: priority, Key: key},
 	}
-	j.env = portrules.Env{HasSocket: hasSocket, FragmentAccepted: j.fragments.has}
+	j.env = portrules.Env{HasSocket: hasSocket, FragmentAccepted: j.fragments.wasAccepted, FragmentRefused: j.fragments.wasRefused}
 	if priority != 0 {
 		j.env.Beacon = j.hear
 	}
@@ -61,8 +61,8 @@ func (j *judge) decide(frame []byte, arrived int64, now dataplane.Instant) portr
 	j.env.Fence = j.listener.Fence
 	pkt := portrules.Parse(frame)
 	d := v.policy.Decide(&pkt, j.env)
-	if d.RecordFragment {
-		j.fragments.add(pkt.Fragment.Key)
+	if d.RecordFragment || d.RecordRefusal {
+		j.fragments.note(pkt.Fragment.Key, d.RecordFragment)
 	}
 	if d.Verdict != portrules.Pass {
 		v.count(d)

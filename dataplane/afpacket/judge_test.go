@@ -25,7 +25,7 @@ func TestVectors(t *testing.T) {
 			j.lease.Store(0)
 		}
 		if v.Fragment != (portrules.FragmentKey{}) {
-			j.fragments.add(v.Fragment)
+			j.fragments.note(v.Fragment, !v.Refused)
 		}
 
 		d := j.decide(v.Frame, 0, 1)
@@ -35,8 +35,9 @@ func TestVectors(t *testing.T) {
 		if j.listener.Fence != v.FenceAfter {
 			t.Errorf("%s: fence %d, want %d", v.Name, j.listener.Fence, v.FenceAfter)
 		}
-		if key := portrules.Parse(v.Frame); v.Records != (j.fragments.has(key.Fragment.Key) && key.Fragment.First) {
-			t.Errorf("%s: fragment recorded: %t, want %t", v.Name, !v.Records, v.Records)
+		if f := portrules.Parse(v.Frame).Fragment; f.First && (v.Records != j.fragments.wasAccepted(f.Key) || v.Refuses != j.fragments.wasRefused(f.Key)) {
+			t.Errorf("%s: fragment recorded as accepted %t, want %t; as refused %t, want %t", v.Name,
+				j.fragments.wasAccepted(f.Key), v.Records, j.fragments.wasRefused(f.Key), v.Refuses)
 		}
 		if got := len(j.beacons) == 1; got != (v.Reason == portrules.BeaconHeard) {
 			t.Errorf("%s: told of a beacon: %t", v.Name, got)
@@ -117,7 +118,7 @@ type reference struct {
 	policy    *portrules.Policy
 	leaseOver bool
 	listener  portrules.Listener
-	fragments map[portrules.FragmentKey]bool
+	fragments map[portrules.FragmentKey]bool // whether accepted
 	reasons   map[portrules.Reason]uint64
 }
 
@@ -139,10 +140,14 @@ func (r *reference) decide(frame []byte) portrules.Decision {
 		Fence:            r.listener.Fence,
 		HasSocket:        r.hasSocket,
 		FragmentAccepted: func(k portrules.FragmentKey) bool { return r.fragments[k] },
-		Beacon:           func(b [portrules.BeaconSize]byte) portrules.Reason { return r.listener.Hear(b, r.policy.Epoch) },
+		FragmentRefused: func(k portrules.FragmentKey) bool {
+			accepted, known := r.fragments[k]
+			return known && !accepted
+		},
+		Beacon: func(b [portrules.BeaconSize]byte) portrules.Reason { return r.listener.Hear(b, r.policy.Epoch) },
 	})
-	if d.RecordFragment {
-		r.fragments[pkt.Fragment.Key] = true
+	if d.RecordFragment || d.RecordRefusal {
+		r.fragments[pkt.Fragment.Key] = d.RecordFragment
 	}
 	r.reasons[d.Reason]++
 	return d

@@ -69,6 +69,10 @@ func (e *Engine) open(setup dataplane.Setup) (takeover bool, err error) {
 		return takeover, err
 	}
 	e.onClose(e.injector.close)
+	if e.rejecter, err = openRejecter(dev, setup.SourceMAC); err != nil {
+		return takeover, err
+	}
+	e.onClose(e.rejecter.socket.Close)
 
 	filter, err := frameFilter(way.mark, nil)
 	if err != nil {

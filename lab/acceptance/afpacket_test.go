@@ -193,7 +193,7 @@ func TestLargeAFPacket(t *testing.T) {
 	}
 	for i, target := range []netip.AddrPort{echo, netip.AddrPortFrom(lab.VIP6, 7)} {
 		src := [][]netip.Addr{c.Client.Addrs, c.Client.Addrs6}[i]
-		c.upload(src[0], target)
+		c.echoLarge(src[0], target)
 		for _, a := range src[:10] {
 			out, err := c.Client.Run(c.ctx, "ping", "-c", "2", "-i", "0.01", "-W", "1", "-s", "6000", "-I", a.String(), target.Addr().String())
 			if err != nil {
@@ -203,8 +203,8 @@ func TestLargeAFPacket(t *testing.T) {
 	}
 }
 
-// upload sends long lines to the echo service and wants them back.
-func (c *cluster) upload(src netip.Addr, target netip.AddrPort) {
+// echoLarge sends long lines to the echo service and wants them back.
+func (c *cluster) echoLarge(src netip.Addr, target netip.AddrPort) {
 	c.t.Helper()
 	ctx, cancel := context.WithTimeout(c.ctx, 5*time.Second)
 	defer cancel()
@@ -300,7 +300,7 @@ func TestCompareAFPacket(t *testing.T) {
 			}
 		})
 		conn.Close()
-		uploads := c.times(3, func(i int) { c.upload(c.Client.Addrs[i], echo) })
+		uploads := c.times(3, func(i int) { c.echoLarge(c.Client.Addrs[i], echo) })
 		t.Logf("%-8s request %s (99%%: %s), round trip %s (99%%: %s), 12 MB there and back %s", dataplane,
 			requests[len(requests)/2], requests[len(requests)*99/100], trips[len(trips)/2], trips[len(trips)*99/100], uploads[1])
 		c.ok(c.Stop(c.ctx))
