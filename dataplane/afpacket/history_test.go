@@ -77,7 +77,7 @@ func TestFragments(t *testing.T) {
 		t.Error("what came last does not count")
 	}
 	f.note(key(2), true)
-	f.note(key(maxFragments + 1), true)
+	f.note(key(maxFragments+1), true)
 	if f.wasAccepted(key(1)) || !f.wasAccepted(key(2)) || len(f.accepted) != maxFragments {
 		t.Errorf("forgets another than the oldest, or holds %d", len(f.accepted))
 	}

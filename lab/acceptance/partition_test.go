@@ -35,6 +35,7 @@ func TestPartition(t *testing.T) {
 		t.Run(rule, func(t *testing.T) {
 			c := start(t, lab.Options{Members: 4, Clients: 200, Edit: func(m *lab.Member) {
 				m.Config["cluster"].(map[string]any)["partition"] = rule
+				undampened(m)
 			}})
 			var alone []time.Duration
 			for round := range trials(few, 20) {
