@@ -34,7 +34,7 @@ func TestManyMembers(t *testing.T) {
 	for n := range trials(4, 40) {
 		m := c.Members[n%members]
 		epoch, began := c.status().Epoch, time.Now()
-		m.Config["member"].(map[string]any)["rules"] = map[string]any{"web": map[string]any{"weight": 40 + n}}
+		m.Config["member"].(map[string]any)["rules"] = map[string]any{"web": map[string]any{"weight": 51 + n}}
 		c.ok(m.Reload())
 		c.sleep(500 * time.Millisecond)
 		c.converged(members)
