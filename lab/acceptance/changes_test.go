@@ -60,6 +60,9 @@ func TestRandomPlannedChanges(t *testing.T) {
 		c.converged(len(states))
 		last := c.lastInForce(epoch + 1).Sub(began)
 		t.Logf("%s %s: in force everywhere after %s", m.Name, what, last)
+		if last > 50*time.Millisecond {
+			c.tellEpoch(epoch+1, began)
+		}
 		if what != "joins" { // the start of the process is in that
 			took = append(took, last)
 		}
@@ -114,6 +117,23 @@ func (c *cluster) stateOf(name string) string {
 		}
 	}
 	return ""
+}
+
+// tellEpoch logs where the time went until an epoch was in force.
+func (c *cluster) tellEpoch(epoch uint64, began time.Time) {
+	c.t.Helper()
+	for _, m := range c.Members {
+		if !m.Running() {
+			continue
+		}
+		events, err := m.Control().Events(c.ctx, 0, 0)
+		c.ok(err)
+		for _, e := range events {
+			if e.Epoch+1 >= epoch && e.Epoch <= epoch+1 && e.Time.After(began) {
+				c.t.Logf("  %s %s after %s, took %s: %s", m.Name, e.Kind, e.Time.Sub(began), time.Duration(e.Duration), e.Message)
+			}
+		}
+	}
 }
 
 // lastInForce is when the last member switched to an epoch or, if it missed that, to a
