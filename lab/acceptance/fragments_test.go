@@ -21,10 +21,6 @@ func TestFragments(t *testing.T) {
 	for _, dataplane := range []string{"tc", "xdp"} {
 		t.Run(dataplane, func(t *testing.T) {
 			c := start(t, lab.Options{Dataplane: dataplane, Clients: 30, IPv6: true})
-			for _, m := range c.Members {
-				c.ok(m.StartUDP(netip.AddrPortFrom(lab.VIP, 7)))
-				c.ok(m.StartUDP(netip.AddrPortFrom(lab.VIP6, 7)))
-			}
 			for _, order := range [][]int{{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {2, 1, 0}} {
 				c.fragmented(c.Client.Addrs, lab.VIP, order)
 				c.fragmented(c.Client.Addrs6, lab.VIP6, order)
