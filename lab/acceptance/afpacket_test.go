@@ -157,7 +157,7 @@ func TestPlannedAFPacket(t *testing.T) {
 	leaver, drained := c.Members[2], c.Members[1]
 	c.ok(leaver.Stop())
 	c.converged(2)
-	sessions := c.hold(c.Client.Addrs[:100])
+	sessions := c.hold(c.Client.Addrs[:100], echo)
 	c.ok(leaver.Start())
 	c.converged(3)
 	c.act(c.Members[0], control.StateRequest{Action: control.Drain, Members: []string{drained.Name}})

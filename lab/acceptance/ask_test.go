@@ -64,7 +64,7 @@ func TestAsk(t *testing.T) {
 	c.keepsOwner()
 
 	// node1 drains: it keeps the connection, node2 answers new ones.
-	held := c.hold([]netip.Addr{c.clientOf("node1", clients)})
+	held := c.hold([]netip.Addr{c.clientOf("node1", clients)}, echo)
 	c.act(n2, control.StateRequest{Action: control.Drain, Members: []string{"node1"}})
 	c.waitState("node1", "draining")
 	c.converged(2)

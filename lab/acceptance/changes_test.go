@@ -17,14 +17,18 @@ import (
 // made: no session may break or stall for a second, no new connection may fail.
 func TestRandomPlannedChanges(t *testing.T) {
 	clients := trials(200, 1000)
-	c := start(t, lab.Options{Members: 4, Clients: clients + 500})
+	c := start(t, lab.Options{Members: 4, Clients: clients + 500, Rules: lab.DefaultRules + `
+- {name: boss, protocol: tcp, ports: 8, mode: single}
+`})
+	boss := netip.AddrPortFrom(lab.VIP, 8) // moves as a whole with every handling priority
 	for _, m := range c.Members {
-		c.ok(m.StartEcho(7))
+		c.ok(m.StartEcho(echo.Port()))
+		c.ok(m.StartEcho(boss.Port()))
 	}
 	late := c.Members[3]
 	c.ok(late.Stop())
 	c.converged(3)
-	held := c.hold(c.Client.Addrs[:clients])
+	held, bossed := c.hold(c.Client.Addrs[:clients*4/5], echo), c.hold(c.Client.Addrs[clients*4/5:clients], boss)
 	fresh := lab.ProbeOptions{Target: web, Lanes: map[string][]netip.Addr{}, Every: 4 * time.Millisecond, Timeout: 3 * time.Second}
 	for i := range trials(1, 5) { // 250 per second in each lane
 		fresh.Lanes[fmt.Sprint(i)] = c.Client.Addrs[clients+100*i : clients+100*(i+1)]
@@ -53,7 +57,9 @@ func TestRandomPlannedChanges(t *testing.T) {
 		default:
 			weight, priority := 10+rng.IntN(91), 1+rng.IntN(32)
 			what = fmt.Sprintf("weight %d, handling priority %d", weight, priority)
-			m.Config["member"].(map[string]any)["rules"] = map[string]any{"web": map[string]any{"weight": weight, "priority": priority}}
+			m.Config["member"].(map[string]any)["rules"] = map[string]any{
+				"web": map[string]any{"weight": weight}, "echo": map[string]any{"weight": weight}, "boss": map[string]any{"priority": priority},
+			}
 			c.ok(m.Reload())
 		}
 		c.sleep(300 * time.Millisecond)
@@ -67,12 +73,13 @@ func TestRandomPlannedChanges(t *testing.T) {
 			took = append(took, last)
 		}
 		for i, m := range c.Members[:len(states)] { // a drained member stops when its last session moves nowhere: it has some
-			if s := c.stateOf(m.Name); states[i] == control.Drain && s != "draining" && held.at(m.Name) > 0 {
-				t.Errorf("%s is %s with %d sessions", m.Name, s, held.at(m.Name))
+			if s := c.stateOf(m.Name); states[i] == control.Drain && s != "draining" && held.at(m.Name)+bossed.at(m.Name) > 0 {
+				t.Errorf("%s is %s with %d sessions", m.Name, s, held.at(m.Name)+bossed.at(m.Name))
 			}
 		}
 	}
 	held.stop()
+	bossed.stop()
 	attempts, failed, slow := 0, 0, 0
 	for _, r := range probe.Stop() {
 		attempts, failed = attempts+len(r.Attempts), failed+r.Failed()
@@ -85,7 +92,7 @@ func TestRandomPlannedChanges(t *testing.T) {
 	// A SYN that meets a bucket between two owners is sent again after a second. Among the
 	// other tests a busy machine makes that instant longer.
 	t.Logf("%d sessions kept; %d new connections, %d failed, %d (%.2f %%) slower than 200 ms",
-		len(held.list), attempts, failed, slow, 100*float64(slow)/float64(attempts))
+		len(held.list)+len(bossed.list), attempts, failed, slow, 100*float64(slow)/float64(attempts))
 	if failed > 0 {
 		t.Errorf("%d new connections failed", failed)
 	}

@@ -34,7 +34,7 @@ func testContainers(t *testing.T, dataplane string) {
 	first, drained, late := c.Members[0], c.Members[1], c.Members[2]
 	c.ok(late.Stop())
 	c.converged(2)
-	sessions := c.hold(c.Client.Addrs)
+	sessions := c.hold(c.Client.Addrs, echo)
 
 	c.ok(late.Start())
 	c.converged(3)

@@ -29,6 +29,9 @@ func TestManyMembers(t *testing.T) {
 	share := 100 * (c.spent() - spent).Seconds() / float64(members) / (time.Duration(trials(1, 20)) * rest).Seconds()
 	t.Logf("at rest: %d epochs, an idle member takes %.1f %% of a processor", c.status().Epoch-epoch, share)
 	c.converged(members)
+	if now := c.status().Epoch; now != epoch {
+		t.Errorf("the epoch moved from %d to %d though nothing happened", epoch, now)
+	}
 
 	var took []time.Duration
 	for n := range trials(4, 40) {
@@ -41,7 +44,11 @@ func TestManyMembers(t *testing.T) {
 		took = append(took, c.lastInForce(epoch+1).Sub(began))
 	}
 	slices.Sort(took)
-	t.Logf("%d planned changes, from the command to the last member: median %s, p99 %s", len(took), took[len(took)/2], took[len(took)*99/100])
+	p99 := took[len(took)*99/100]
+	t.Logf("%d planned changes, from the command to the last member: median %s, p99 %s", len(took), took[len(took)/2], p99)
+	if p99 > time.Duration(trials(1000, 250))*time.Millisecond {
+		t.Errorf("p99 %s", p99)
+	}
 
 	c.act(c.Members[1], control.StateRequest{Action: control.Drain, Members: []string{c.Members[4].Name}})
 	c.waitState(c.Members[4].Name, "stopped")

@@ -32,7 +32,7 @@ func TestPlannedChangesKeepConnections(t *testing.T) {
 	leaver := c.Members[2]
 	c.ok(leaver.Stop()) // so that a join is the first thing that happens to the sessions
 	c.converged(2)
-	sessions := c.hold(c.Client.Addrs[:100])
+	sessions := c.hold(c.Client.Addrs[:100], echo)
 	probe := c.Client.StartProbe(lab.ProbeOptions{Target: web, Lanes: map[string][]netip.Addr{"all": c.Client.Addrs[100:]}, Timeout: 1500 * time.Millisecond})
 
 	c.ok(leaver.Start())
@@ -68,7 +68,7 @@ func TestDrainTimeout(t *testing.T) {
 	for _, m := range c.Members {
 		c.ok(m.StartEcho(7))
 	}
-	sessions := c.hold(c.Client.Addrs)
+	sessions := c.hold(c.Client.Addrs, echo)
 	m := c.Members[1]
 	if sessions.at(m.Name) == 0 {
 		t.Fatalf("no session at %s", m.Name)
@@ -145,11 +145,12 @@ type session struct {
 	breaks atomic.Bool // may break
 }
 
-func (c *cluster) hold(clients []netip.Addr) *sessions {
+// hold opens a session from each client.
+func (c *cluster) hold(clients []netip.Addr, target netip.AddrPort) *sessions {
 	c.t.Helper()
 	s := &sessions{c: c}
 	for _, src := range clients {
-		conn, err := c.Client.DialFrom(c.ctx, src, echo)
+		conn, err := c.Client.DialFrom(c.ctx, src, target)
 		c.ok(err)
 		one := &session{conn: conn, end: make(chan struct{})}
 		reader := bufio.NewReader(conn)
