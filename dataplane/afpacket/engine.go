@@ -20,7 +20,7 @@ import (
 type Engine struct {
 	log   *slog.Logger
 	judge *judge
-	undos []undo // of what Open did, in that order
+	undos dataplane.Undos // of what Open did
 
 	mu     sync.Mutex // guards what follows
 	guard  *guard
@@ -108,7 +108,7 @@ func (e *Engine) Close() error {
 	}
 	e.closed = true
 	e.judge.lease.Store(0)
-	return e.release()
+	return e.undos.Release()
 }
 
 // read takes frames from the ring until it is stopped.
@@ -144,31 +144,6 @@ func (e *Engine) take(c captured) {
 
 func isBroadcast(frame []byte) bool {
 	return [6]byte(frame) == [6]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
-}
-
-// undo is how to release something that Open acquired.
-type undo struct {
-	run    func() error
-	shared bool // outlives the process: nftables, links
-}
-
-func (e *Engine) onClose(run func() error)  { e.undos = append(e.undos, undo{run, false}) }
-func (e *Engine) onRemove(run func() error) { e.undos = append(e.undos, undo{run, true}) }
-
-// release runs the undos, last first.
-func (e *Engine) release() error {
-	var errs []error
-	for _, u := range slices.Backward(e.undos) {
-		errs = append(errs, u.run())
-	}
-	e.undos = nil
-	return errors.Join(errs...)
-}
-
-// leave releases what belongs to this process only: the guard stays.
-func (e *Engine) leave() error {
-	e.undos = slices.DeleteFunc(e.undos, func(u undo) bool { return u.shared })
-	return e.release()
 }
 
 // hint tells the operator what to do about a missing permission.

@@ -9,9 +9,6 @@ import (
 	"github.com/opennlb/opennlb/portrules"
 )
 
-// beaconBacklog is how many beacons wait for a reader: those of more than a second.
-const beaconBacklog = 16
-
 // judge is the decision and what it remembers. One goroutine gives it frames; the
 // fields of package atomic, install and counters are for others too.
 type judge struct {
@@ -30,7 +27,7 @@ type judge struct {
 // priority 0 does not hear them either.
 func newJudge(priority uint8, key nlbhash.Key, hasSocket func(portrules.Flow) bool) *judge {
 	j := &judge{
-		beacons:  make(chan converge.Beacon, beaconBacklog),
+		beacons:  make(chan converge.Beacon, dataplane.BeaconBacklog),
 		listener: portrules.Listener{Self: priority, Key: key},
 	}
 	j.env = portrules.Env{HasSocket: hasSocket, FragmentAccepted: j.fragments.wasAccepted, FragmentRefused: j.fragments.wasRefused}
@@ -77,22 +74,7 @@ func (j *judge) hear(raw [portrules.BeaconSize]byte) portrules.Reason {
 		return reason
 	}
 	if b, err := converge.ParseBeacon(raw[:], j.listener.Key); err == nil {
-		offer(j.beacons, b)
+		dataplane.OfferBeacon(j.beacons, b)
 	}
 	return reason
-}
-
-// offer sends a beacon, if need be in place of the oldest one that waits.
-func offer(out chan converge.Beacon, b converge.Beacon) {
-	for {
-		select {
-		case out <- b:
-			return
-		default:
-		}
-		select {
-		case <-out:
-		default: // meanwhile somebody read it
-		}
-	}
 }

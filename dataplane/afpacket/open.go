@@ -22,9 +22,9 @@ func Open(setup dataplane.Setup, log *slog.Logger) (*Engine, error) {
 		return e, nil
 	}
 	if takeover { // better nobody answers than everybody
-		return nil, hint(errors.Join(err, e.leave()))
+		return nil, hint(errors.Join(err, e.undos.Leave()))
 	}
-	return nil, hint(errors.Join(err, e.release()))
+	return nil, hint(errors.Join(err, e.undos.Release()))
 }
 
 func (e *Engine) open(setup dataplane.Setup) (takeover bool, err error) {
@@ -40,22 +40,22 @@ func (e *Engine) open(setup dataplane.Setup) (takeover bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	e.onClose(unlock)
+	e.undos.OnClose(unlock)
 	diag, err := openSockets()
 	if err != nil {
 		return false, err
 	}
-	e.onClose(diag.close)
+	e.undos.OnClose(diag.close)
 
 	way := passageOf(setup.Cluster, setup.Member)
 	e.guard, takeover, err = openGuard(name, dev, way, setup.SourceMAC, setup.ClusterMAC)
 	if err != nil {
 		return takeover, err
 	}
-	e.onClose(e.guard.close)
-	e.onRemove(e.guard.takeDown)
+	e.undos.OnClose(e.guard.close)
+	e.undos.OnRemove(e.guard.takeDown)
 
-	e.onRemove(way.remove)
+	e.undos.OnRemove(way.remove)
 	if err := way.make(dev.index); err != nil {
 		return takeover, err
 	}
@@ -68,11 +68,11 @@ func (e *Engine) open(setup dataplane.Setup) (takeover bool, err error) {
 	if e.injector, err = openInjector(way, dev.mac); err != nil {
 		return takeover, err
 	}
-	e.onClose(e.injector.close)
+	e.undos.OnClose(e.injector.close)
 	if e.rejecter, err = openRejecter(dev, setup.SourceMAC); err != nil {
 		return takeover, err
 	}
-	e.onClose(e.rejecter.socket.Close)
+	e.undos.OnClose(e.rejecter.socket.Close)
 
 	filter, err := frameFilter(way.mark, nil)
 	if err != nil {
@@ -81,11 +81,11 @@ func (e *Engine) open(setup dataplane.Setup) (takeover bool, err error) {
 	if e.ring, err = openRing(dev.index, filter); err != nil {
 		return takeover, err
 	}
-	e.onClose(e.ring.close)
+	e.undos.OnClose(e.ring.close)
 	e.judge = newJudge(setup.Priority, setup.BeaconKey, diag.has)
 	ended := make(chan error, 1)
 	go func() { ended <- e.read() }()
-	e.onClose(func() error { return errors.Join(e.ring.stop(), <-ended) })
+	e.undos.OnClose(func() error { return errors.Join(e.ring.stop(), <-ended) })
 	return takeover, nil
 }
 

@@ -23,7 +23,7 @@ func (e *Engine) attach(kind string, opts options) error {
 	l, err := e.pins.attach(xdp, e.device, program)
 	if err == nil {
 		e.kind = "xdp"
-		e.onDetach(func() error { return detach(l) })
+		e.undos.OnRemove(func() error { return detach(l) })
 		return nil
 	}
 	if kind == "xdp" {
@@ -59,7 +59,7 @@ func (e *Engine) attachTC(opts options) error {
 	case words.Clsact == clsactNone:
 		words.Clsact = clsactFound
 	}
-	e.onDetach(func() error { return filters.release(words.Clsact) })
+	e.undos.OnRemove(func() error { return filters.release(words.Clsact) })
 	for _, h := range tcHooks {
 		if err := filters.attach(h, e.objects.collection.Programs[h.name]); err != nil {
 			return err
@@ -74,7 +74,7 @@ func (e *Engine) attachLinks() error {
 		if err != nil {
 			return err
 		}
-		e.onDetach(func() error { return detach(l) })
+		e.undos.OnRemove(func() error { return detach(l) })
 	}
 	return nil
 }

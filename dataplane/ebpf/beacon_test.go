@@ -252,20 +252,6 @@ func TestBeaconsUnread(t *testing.T) {
 	}
 }
 
-// An agent that is late misses the oldest beacons.
-func TestOffer(t *testing.T) {
-	out := make(chan converge.Beacon, beaconBacklog)
-	const many = 3 * beaconBacklog
-	for seq := range uint64(many) {
-		offer(out, converge.Beacon{Seq: seq})
-	}
-	for want := uint64(many - beaconBacklog); want < many; want++ {
-		if got := <-out; got.Seq != want {
-			t.Errorf("beacon %d waits, want %d", got.Seq, want)
-		}
-	}
-}
-
 // The fence is the highest of all epochs, though beacons arrive on several CPUs.
 func TestFenceIsMonotonic(t *testing.T) {
 	enterNamespace(t)

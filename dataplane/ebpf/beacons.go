@@ -10,11 +10,8 @@ import (
 	"github.com/cilium/ebpf/ringbuf"
 
 	"github.com/opennlb/opennlb/converge"
+	"github.com/opennlb/opennlb/dataplane"
 )
-
-// beaconBacklog is how many beacons wait for a reader of Engine.Beacons: those of
-// more than a second.
-const beaconBacklog = 16
 
 // Beacons delivers what the programs heard, see dataplane.Engine.
 func (e *Engine) Beacons() <-chan converge.Beacon { return e.beacons }
@@ -38,7 +35,7 @@ func listen(ring *ebpf.Map) (beacons <-chan converge.Beacon, stop func() error, 
 	if err != nil {
 		return nil, nil, fmt.Errorf("open ring buffer of beacons: %w", err)
 	}
-	out, ended := make(chan converge.Beacon, beaconBacklog), make(chan error, 1)
+	out, ended := make(chan converge.Beacon, dataplane.BeaconBacklog), make(chan error, 1)
 	go func() {
 		defer close(out)
 		ended <- carry(reader, out)
@@ -67,22 +64,7 @@ func carry(reader *ringbuf.Reader, out chan converge.Beacon) error {
 		if err != nil {
 			return err
 		}
-		offer(out, b)
-	}
-}
-
-// offer sends a beacon, if need be in place of the oldest one that waits.
-func offer(out chan converge.Beacon, b converge.Beacon) {
-	for {
-		select {
-		case out <- b:
-			return
-		default:
-		}
-		select {
-		case <-out:
-		default: // meanwhile somebody read it
-		}
+		dataplane.OfferBeacon(out, b)
 	}
 }
 

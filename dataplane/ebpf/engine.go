@@ -22,8 +22,8 @@ type Engine struct {
 	pins   pins
 	device device
 	kind   string
-	nat    bool   // the programs know connections behind NAT
-	undos  []undo // of what Open did, in that order
+	nat    bool            // the programs know connections behind NAT
+	undos  dataplane.Undos // of what Open did
 
 	beacons <-chan converge.Beacon
 
@@ -156,32 +156,7 @@ func (e *Engine) Close() error {
 	}
 	e.mu.Unlock()
 	e.traces.Wait() // it needs the lock to end
-	return e.release()
-}
-
-// undo is how to release something that Open acquired.
-type undo struct {
-	run    func() error
-	shared bool // outlives the process: programs on hooks, pins
-}
-
-func (e *Engine) onClose(run func() error)  { e.undos = append(e.undos, undo{run, false}) }
-func (e *Engine) onDetach(run func() error) { e.undos = append(e.undos, undo{run, true}) }
-
-// release runs the undos, last first.
-func (e *Engine) release() error {
-	var errs []error
-	for _, u := range slices.Backward(e.undos) {
-		errs = append(errs, u.run())
-	}
-	e.undos = nil
-	return errors.Join(errs...)
-}
-
-// leave releases what belongs to this process only: the programs stay, silent.
-func (e *Engine) leave() error {
-	e.undos = slices.DeleteFunc(e.undos, func(u undo) bool { return u.shared })
-	return e.release()
+	return e.undos.Release()
 }
 
 // objects are the programs and maps of one engine in the kernel.

@@ -37,9 +37,9 @@ func open(setup dataplane.Setup, log *slog.Logger, opts options) (*Engine, error
 		return e, nil
 	}
 	if takeover { // better nobody answers than everybody
-		return nil, hint(errors.Join(err, e.leave()))
+		return nil, hint(errors.Join(err, e.undos.Leave()))
 	}
-	return nil, hint(errors.Join(err, e.release()))
+	return nil, hint(errors.Join(err, e.undos.Release()))
 }
 
 func (e *Engine) open(setup dataplane.Setup, opts options) (takeover bool, err error) {
@@ -59,8 +59,8 @@ func (e *Engine) open(setup dataplane.Setup, opts options) (takeover bool, err e
 	if err != nil {
 		return false, err
 	}
-	e.onClose(lock.Close)
-	e.onDetach(e.pins.removeMaps)
+	e.undos.OnClose(lock.Close)
+	e.undos.OnRemove(e.pins.removeMaps)
 
 	old, err := e.pins.silence()
 	if err != nil {
@@ -73,27 +73,27 @@ func (e *Engine) open(setup dataplane.Setup, opts options) (takeover bool, err e
 		}
 		return takeover, err
 	}
-	e.onClose(e.objects.close)
+	e.undos.OnClose(e.objects.close)
 	var stop func() error
 	if e.beacons, stop, err = listen(e.objects.beacons); err != nil {
 		return takeover, err
 	}
-	e.onClose(stop)
+	e.undos.OnClose(stop)
 	stop, err = answerRejected(e.objects.rejected, e.device, [6]byte(setup.SourceMAC), e.log)
 	if err != nil {
 		return takeover, err
 	}
-	e.onClose(stop)
+	e.undos.OnClose(stop)
 	if e.control, err = mapControl(e.objects.agent); err != nil {
 		return takeover, err
 	}
-	e.onClose(e.control.close)
+	e.undos.OnClose(e.control.close)
 	words := e.control.words()
 	words.Layout, words.Ifindex = layout, uint32(e.device.index)
 	if e.slots, err = newSlots(e.objects, e.pins, e.control); err != nil {
 		return takeover, err
 	}
-	e.onClose(e.slots.close)
+	e.undos.OnClose(e.slots.close)
 	if takeover {
 		words.Clsact = old.Clsact
 		if err := e.slots.takeOver(old); err != nil {

@@ -1,0 +1,220 @@
+package converge
+
+import (
+	"slices"
+	"time"
+)
+
+// extraPause is the least time between two proposals of which a member said that
+// they do not count what it holds; its word on its state may be on the way.
+const extraPause = 20 * time.Millisecond
+
+// proposal is an epoch on its way: all must promise, then those who lose something
+// release it, then those left out are fenced.
+type proposal struct {
+	assignment *Assignment
+	waiting    []Peer // have not promised
+	giving     []Peer // have promised, and must release
+	began      time.Time
+	sent       time.Time
+	retry      time.Duration // until it is sent again; doubled each time, or those that are late drown in it
+	asked      time.Time     // to release, first
+	askedAgain time.Time
+	fenced     time.Time // when its beacon has silenced those left out
+}
+
+func (m *Machine) propose() {
+	if m.now.Before(m.notBefore) {
+		return
+	}
+	members := m.wanted()
+	if m.prepared == nil && m.committed != nil && !m.fenced() && sameMembers(members, m.committed.Members) {
+		return
+	}
+	if !m.quorum(members) || m.now.Sub(m.joined) < m.joinPause() && m.onlyJoins(members) {
+		return
+	}
+	base := m.committed
+	if m.later != nil && (base == nil || m.later.Epoch.above(base.Epoch)) {
+		base = m.later
+	}
+	a := build(base, members, m.cfg.Rules)
+	for _, e := range m.extras {
+		a.addExtra(e)
+	}
+	m.seen++
+	a.Digest = m.cfg.Digest
+	a.Epoch = Epoch{N: m.seen, By: m.self.Priority, Instance: m.self.Instance}
+	for _, e := range m.uncounted(a) {
+		a.addExtra(extra{m.self.Priority, e})
+	}
+	m.promise(a)
+	m.proposal = &proposal{assignment: a, began: m.now, retry: m.cfg.Timing.Retry}
+	for _, i := range members {
+		if i.peer() != m.self.peer() {
+			m.proposal.waiting = append(m.proposal.waiting, i.peer())
+		}
+	}
+}
+
+// joinPause is the least time between two epochs that only take in newcomers. Each
+// epoch costs each member some milliseconds; those that come one after another, as when
+// a large cluster starts, share one.
+func (m *Machine) joinPause() time.Duration {
+	return m.cfg.Timing.Retry * time.Duration(len(m.alive)/4)
+}
+
+// onlyJoins reports whether members is the view in force and newcomers.
+func (m *Machine) onlyJoins(members []Info) bool {
+	if m.prepared != nil || m.committed == nil || m.fenced() {
+		return false
+	}
+	for _, i := range m.committed.Members {
+		if !slices.ContainsFunc(members, func(j Info) bool { return i.peer() == j.peer() && i.Version == j.Version }) {
+			return false
+		}
+	}
+	return true
+}
+
+// addExtra notes a holder that build could not know of.
+func (a *Assignment) addExtra(e extra) {
+	if !a.keeps(e.priority) {
+		return
+	}
+	t := a.Slot(e.Slot)
+	for b, owner := range t.Owner {
+		if owner != e.priority && e.Buckets.Has(b) {
+			t.hold(e.priority).Set(b)
+		}
+	}
+}
+
+// keepExtra remembers, until the next commit, what a member said it holds.
+func (m *Machine) keepExtra(priority uint8, e Extra) {
+	for i := range m.extras {
+		if x := &m.extras[i]; x.priority == priority && x.Slot == e.Slot {
+			x.Buckets.or(&e.Buckets)
+			return
+		}
+	}
+	if e.Slot >= 0 && e.Slot < len(m.flags) {
+		m.extras = append(m.extras, extra{priority, e})
+	}
+}
+
+// pursue asks for what is missing, gives up on the silent, and commits. Buckets have no
+// owner only from their release on: a member that does not promise costs nothing.
+func (m *Machine) pursue() {
+	p := m.proposal
+	switch {
+	case len(p.waiting) > 0:
+		m.askToPromise(p)
+	case len(p.giving) > 0:
+		m.askToRelease(p)
+	case p.fenced.IsZero() && m.mustFence(p.assignment):
+		p.fenced = m.now.Add(m.cfg.Timing.Fence)
+		m.fence(p)
+	case m.now.Before(p.fenced):
+		m.fence(p)
+	default:
+		m.finish()
+	}
+}
+
+func (m *Machine) askToPromise(p *proposal) {
+	switch {
+	case m.now.Sub(p.began) >= m.cfg.Timing.GiveUp:
+		m.ban(p.waiting)
+	case p.sent.IsZero() || m.now.Sub(p.sent) >= p.retry:
+		if !p.sent.IsZero() {
+			p.retry *= 2
+		}
+		p.sent = m.now
+		for _, w := range p.waiting {
+			m.send(w, Message{Prepare: p.assignment})
+		}
+	}
+}
+
+// askToRelease repeats itself soon, for buckets wait for it.
+func (m *Machine) askToRelease(p *proposal) {
+	if p.asked.IsZero() {
+		p.asked = m.now
+	}
+	switch {
+	case m.now.Sub(p.asked) >= m.cfg.Timing.GiveUp:
+		m.ban(p.giving)
+	case m.now.Sub(p.askedAgain) >= m.cfg.Timing.Retry/4:
+		p.askedAgain = m.now
+		m.wake(m.now.Add(m.cfg.Timing.Retry / 4))
+		for _, g := range p.giving {
+			m.send(g, Message{Release: &Release{Epoch: p.assignment.Epoch}})
+		}
+	}
+}
+
+// ban leaves out who is alive and does not answer, until it speaks.
+func (m *Machine) ban(mute []Peer) {
+	for _, p := range mute {
+		m.banned[p] = m.now
+		m.event("refused", "%s does not answer although it is alive: left out until it speaks", p.Name)
+	}
+	m.abandon()
+}
+
+func (m *Machine) finish() {
+	p := m.proposal
+	m.abandon()
+	m.commit(p.assignment)
+	m.announced = time.Time{}
+}
+
+func (m *Machine) onPrepared(from Peer, msg *Prepared) {
+	p := m.proposal
+	if p == nil || p.assignment.Epoch != msg.Epoch {
+		return
+	}
+	if len(msg.Extra) > 0 { // made from an older state than this member's: once more, with what it holds
+		for _, e := range msg.Extra[:min(len(msg.Extra), len(m.flags))] {
+			m.keepExtra(from.Priority, e)
+		}
+		m.abandon()
+		m.notBefore = m.now.Add(extraPause)
+		return
+	}
+	p.waiting = slices.DeleteFunc(p.waiting, func(w Peer) bool { return w == from })
+	if msg.Gives && !slices.Contains(p.giving, from) {
+		p.giving = append(p.giving, from)
+	}
+}
+
+func (m *Machine) onReleased(from Peer, msg *Release) {
+	if p := m.proposal; p != nil && p.assignment.Epoch == msg.Epoch {
+		p.giving = slices.DeleteFunc(p.giving, func(g Peer) bool { return g == from })
+	}
+}
+
+func (m *Machine) onReject(from Peer, r *Reject) {
+	m.see(r.Seen)
+	if m.proposal == nil || m.proposal.assignment.Epoch != r.Epoch {
+		return
+	}
+	if c := r.Committed; c != nil && c.Digest == m.cfg.Digest && c.valid(len(m.cfg.Rules)) == nil {
+		if m.committed != nil && m.committed.has(from) && c.Epoch.above(m.committed.Epoch) && !c.has(m.self.peer()) {
+			m.resign("%s knows epoch %d without this member", from.Name, c.Epoch.N)
+			return
+		}
+		if m.later == nil || c.Epoch.above(m.later.Epoch) {
+			m.later = c
+			m.trustView(c)
+		}
+	}
+	m.abandon()
+	m.giveWay(10 * time.Millisecond)
+}
+
+// giveWay lets another coordinator go first; the higher the priority number the longer.
+func (m *Machine) giveWay(d time.Duration) {
+	m.notBefore = m.now.Add(d + 5*time.Millisecond*time.Duration(m.self.Priority))
+}
