@@ -80,6 +80,8 @@ func (l *loop) queryPort(r control.PortRequest) (control.Port, error) {
 		p.Shares = append(p.Shares, s)
 	}
 	switch {
+	case p.Rule != nil && rules[slot].Reject:
+		p.Warnings = append(p.Warnings, fmt.Sprintf("rule %s is disabled: the default host rejects its traffic", p.Rule.Name))
 	case p.Rule != nil && p.Rule.Mode == portrules.Disabled:
 		p.Warnings = append(p.Warnings, fmt.Sprintf("rule %s is disabled: every member drops its traffic", p.Rule.Name))
 	case t.Owner[0] == 0:
