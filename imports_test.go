@@ -46,7 +46,7 @@ var layers = map[string]int{
 var (
 	pure       = []string{"nlbhash", "portrules", "converge"}
 	pureImport = []string{
-		"bytes", "cmp", "encoding/base64", "encoding/binary", "encoding/json", "errors", "fmt", "hash", "iter", "maps",
+		"bytes", "cmp", "container/list", "encoding/base64", "encoding/binary", "encoding/json", "errors", "fmt", "hash", "iter", "maps",
 		"math", "math/bits", "math/rand/v2", "net/netip", "slices", "sort", "strconv", "strings", "time", "unicode",
 	}
 )

@@ -45,11 +45,6 @@ func Run(ctx context.Context, cfg *config.Config, opt Options) (err error) {
 	if err := checkCapabilities(); err != nil {
 		return err
 	}
-	for _, r := range cfg.Cluster.Rules {
-		if r.Timeout > 0 {
-			log.Warn("timeout of a rule is not in force in this version: between connections a client may move when members come and go", "rule", r.Name)
-		}
-	}
 	key, err := cfg.ReadKey()
 	if err != nil {
 		return err
@@ -97,6 +92,7 @@ func Run(ctx context.Context, cfg *config.Config, opt Options) (err error) {
 	engine, err := openEngine(dataplane.Setup{
 		Cluster: cfg.Cluster.Name, Member: cfg.Member.Name, Interface: cfg.Member.Interface, Kind: cfg.Dataplane,
 		SourceMAC: id.sourceMAC, ClusterMAC: id.clusterMAC, Priority: cfg.Member.Priority, BeaconKey: id.beaconKey,
+		Clients: newKeeping(cfg.Cluster.Rules).some,
 	}, log)
 	if err != nil {
 		return err

@@ -13,6 +13,9 @@ import (
 // apply gives the machine one input and carries out what it answers: install
 // first, so that nothing is promised that the data plane does not keep.
 func (l *loop) apply(out converge.Output) error {
+	if err := l.followView(); err != nil {
+		return err
+	}
 	if out.Install != nil {
 		if err := l.install(out.Install); err != nil {
 			return err
@@ -76,6 +79,9 @@ func (l *loop) onTick() error {
 	l.countConnections()
 	l.lookForServices()
 	l.announceDue()
+	if err := l.keepStep(); err != nil {
+		return err
+	}
 	err := l.apply(l.machine.Tick(l.now.wall))
 	if l.ready != nil && l.machine.Converged() {
 		l.ready()
@@ -106,7 +112,8 @@ func (l *loop) onReload(cfg *config.Config) error {
 	}
 	cfg.Cluster = l.cfg.Cluster
 	l.log.Info("reload: weights and handling priorities are taken over; other keys need a restart")
-	return l.apply(l.machine.SetShares(l.now.wall, shares(cfg)))
+	l.want = shares(cfg)
+	return l.apply(l.machine.SetShares(l.now.wall, l.shares()))
 }
 
 // handedOver reports whether the view knows that this member takes no part any more.

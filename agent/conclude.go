@@ -19,6 +19,9 @@ func conclude(e *control.Explanation) {
 		return
 	}
 	owner := &e.Members[i]
+	keeper := slices.IndexFunc(e.Members, func(p control.Part) bool {
+		return p.Priority != e.OwnerPriority && p.Epoch == e.Epoch && p.New.Verdict == "accept"
+	})
 	what := fmt.Sprintf("%s owns bucket %d", owner.Member, e.Bucket)
 	switch {
 	case owner.Error != "":
@@ -27,6 +30,9 @@ func conclude(e *control.Explanation) {
 		e.Conclusion = fmt.Sprintf("%s by epoch %d, but is at epoch %d itself: the members are converging; ask again.", what, e.Epoch, owner.Epoch)
 	case !owner.Lease:
 		e.Conclusion = fmt.Sprintf("Nobody answers: %s, but its lease is over, so it is silent.", what)
+	case keeper >= 0:
+		e.Answered = true
+		e.Conclusion = fmt.Sprintf("%s answers: it keeps this client until it falls silent, though %s.", e.Members[keeper].Member, what)
 	case owner.New.Verdict != "accept":
 		e.Conclusion = fmt.Sprintf("Nobody answers: %s, but drops the packet (%s).", what, owner.New.Reason)
 	default:

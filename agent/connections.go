@@ -2,11 +2,14 @@ package agent
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/opennlb/opennlb/control"
 	"github.com/opennlb/opennlb/converge"
+	"github.com/opennlb/opennlb/dataplane"
 	"github.com/opennlb/opennlb/dataplane/ebpf"
+	"github.com/opennlb/opennlb/nlbhash"
 	"github.com/opennlb/opennlb/portrules"
 )
 
@@ -24,6 +27,7 @@ type drain struct {
 type census struct {
 	epoch uint64
 	conns []ebpf.Conn
+	kept  []dataplane.Client // that stay with this member, see keeping
 	err   error
 }
 
@@ -43,7 +47,11 @@ func (l *loop) countConnections() {
 	l.counting, l.nextCount = true, l.now.wall.Add(countEvery)
 	go func() {
 		conns, err := connections(l.cfg.Cluster.VIPs, l.engine.FollowsNAT())
-		l.counted <- census{a.Epoch.N, conns, err} // has room for the only one under way
+		c := census{epoch: a.Epoch.N, conns: conns, err: err}
+		if l.keep.some && err == nil {
+			c.kept, c.err = l.engine.Clients()
+		}
+		l.counted <- c // has room for the only one under way
 	}()
 }
 
@@ -73,8 +81,9 @@ func (l *loop) onCensus(c census) error {
 		l.log.Warn("count connections", "error", c.err)
 		return nil
 	}
-	l.connections = len(c.conns)
-	if err := l.apply(l.machine.Connections(l.now.wall, l.occupied(c.conns))); err != nil {
+	c.kept = slices.DeleteFunc(c.kept, func(o dataplane.Client) bool { return !l.keep.keeps(o) })
+	l.connections = len(c.conns) + l.unconnected(c)
+	if err := l.apply(l.machine.Connections(l.now.wall, l.occupied(c))); err != nil {
 		return err
 	}
 	if l.machine.Self().State != converge.Draining {
@@ -82,16 +91,36 @@ func (l *loop) onCensus(c census) error {
 	}
 	for _, p := range l.peers {
 		if p.Name != l.cfg.Member.Name {
-			l.send(p.Name, wire{Report: &report{Connections: len(c.conns)}})
+			l.send(p.Name, wire{Report: &report{Connections: l.connections}})
 		}
 	}
-	return l.drained(c.conns)
+	return l.drained(c)
 }
 
-// occupied maps connections to the buckets of each slot.
-func (l *loop) occupied(conns []ebpf.Conn) []converge.Bitmap {
+// unconnected counts the clients of a census that have no connection.
+func (l *loop) unconnected(c census) int {
+	connected := make(map[portrules.ClientKey]bool)
+	for _, conn := range c.conns {
+		if rule := l.policy.Lookup(conn.Local.Addr(), portrules.TCP, conn.Local.Port()); rule >= 0 {
+			connected[l.policy.ClientKey(rule, conn.Remote)] = true
+		}
+	}
+	n := 0
+	for _, o := range c.kept {
+		if !connected[o.Key] {
+			n++
+		}
+	}
+	return n
+}
+
+// occupied maps connections, and clients that stay, to the buckets of each slot.
+func (l *loop) occupied(counted census) []converge.Bitmap {
 	slots := make([]converge.Bitmap, len(l.cfg.Cluster.Rules)+1)
-	for _, c := range conns {
+	for _, o := range counted.kept {
+		slots[o.Key.Rule].Set(int(o.Key.Hash % nlbhash.Buckets))
+	}
+	for _, c := range counted.conns {
 		rule := l.policy.Lookup(c.Local.Addr(), portrules.TCP, c.Local.Port())
 		bucket := l.policy.BucketOf(rule, netip.AddrPortFrom(c.Remote.Addr(), c.Remote.Port()))
 		slot := rule
@@ -103,11 +132,12 @@ func (l *loop) occupied(conns []ebpf.Conn) []converge.Bitmap {
 	return slots
 }
 
-// drained ends a drain when no connection is left, or no time.
-func (l *loop) drained(conns []ebpf.Conn) error {
+// drained ends a drain when no connection is left and no client that stays, or no time.
+func (l *loop) drained(c census) error {
+	conns, left := c.conns, l.connections
 	late := !l.drain.deadline.IsZero() && l.now.wall.After(l.drain.deadline)
 	switch {
-	case len(conns) == 0:
+	case left == 0:
 		l.event(converge.Event{Kind: "drained", Text: "the last connection closed"})
 	case late:
 		for _, c := range conns {
@@ -115,7 +145,11 @@ func (l *loop) drained(conns []ebpf.Conn) error {
 				l.log.Warn("close a connection left at the end of the drain", "client", c.Remote, "error", err)
 			}
 		}
-		l.event(converge.Event{Kind: "drained", Text: "the time is over: " + plural(len(conns), "connection") + " closed"})
+		text := "the time is over: " + plural(len(conns), "connection") + " closed"
+		if n := left - len(conns); n > 0 {
+			text += ", " + plural(n, "client") + " without one let go"
+		}
+		l.event(converge.Event{Kind: "drained", Text: text})
 	default:
 		return nil
 	}

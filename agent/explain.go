@@ -1,15 +1,18 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/opennlb/opennlb/control"
 	"github.com/opennlb/opennlb/converge"
+	"github.com/opennlb/opennlb/dataplane"
 	"github.com/opennlb/opennlb/nlbhash"
 	"github.com/opennlb/opennlb/portrules"
 )
@@ -66,6 +69,7 @@ func (l *loop) explain(r control.ExplainRequest) (control.Explanation, error) {
 	}
 	l.explainKey(&e, slot)
 	l.explainOwner(&e, a, slot)
+	l.explainClient(&e, a, slot)
 	return e, nil
 }
 
@@ -173,6 +177,33 @@ func (l *loop) explainOwner(e *control.Explanation, a *converge.Assignment, slot
 	for _, m := range a.Members {
 		e.Members = append(e.Members, control.Part{Member: m.Name, Priority: m.Priority, State: m.State.String()})
 	}
+}
+
+// explainClient says with whom the client stays, where the rule keeps clients.
+func (l *loop) explainClient(e *control.Explanation, a *converge.Assignment, slot int) {
+	if slot == len(l.cfg.Cluster.Rules) {
+		return
+	}
+	keep := l.cfg.Cluster.Rules[slot].KeepClients(transportOf(e.Protocol))
+	key := l.policy.ClientKey(slot, netip.AddrPortFrom(e.Client, e.ClientPort))
+	c, ok := l.remembered(key)
+	if !ok || c.Silent >= keep {
+		return
+	}
+	stays := cmp.Or(l.memberOf(a, a.Slot(slot), dataplane.Client{Key: key, Client: c}), "its member")
+	say(e, "the client was heard %s ago and stays with %s until it was silent for %s", c.Silent.Truncate(time.Millisecond), stays, keep)
+}
+
+// remembered is what this member's data plane knows of a client, see portrules.Env.
+func (l *loop) remembered(key portrules.ClientKey) (portrules.Client, bool) {
+	if !l.keep.some {
+		return portrules.Client{}, false
+	}
+	c, ok, err := l.engine.Client(key)
+	if err != nil {
+		l.log.Warn("look a client up", "error", err)
+	}
+	return c, ok
 }
 
 // sharing names what else is dealt by the table of a slot.

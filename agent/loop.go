@@ -43,6 +43,7 @@ type loop struct {
 	conflicts chan conflict
 	counted   chan census
 	looked    chan services
+	read      chan table
 	done      chan struct{}
 	beat      atomic.Int64 // dataplane.Instant of the last step
 
@@ -66,6 +67,9 @@ type loop struct {
 	missing  []missing      // as of the last look
 	noticed  converge.Epoch // noticeOwners has looked at it
 	deserted []bool         // rules without an owner
+
+	want []converge.Share // this member's part in each rule, as the administrator wants it
+	keep keeping
 
 	counting    bool // a count of connections is under way
 	nextCount   time.Time
@@ -103,16 +107,22 @@ func newLoop(cfg *config.Config, id identity, timing detection, first converge.S
 	for i, r := range cfg.Cluster.Rules {
 		rules[i] = converge.Rule{Mode: r.Mode, Keep: r.Keep}
 	}
+	want, keeping := shares(cfg), newKeeping(cfg.Cluster.Rules)
+	begin, newcomer := want, []converge.Share(nil)
+	if keeping.some {
+		newcomer = keeping.withhold(want)
+		begin = newcomer
+	}
 	self := converge.Info{
-		Name: cfg.Member.Name, Priority: cfg.Member.Priority, Instance: id.instance, State: first, Shares: shares(cfg),
+		Name: cfg.Member.Name, Priority: cfg.Member.Priority, Instance: id.instance, State: first, Shares: begin,
 	}
 	var dampening converge.Dampening
 	if cfg.Cluster.Dampening {
 		dampening = converge.DefaultDampening
 	}
-	var keep *keeper
+	var retain *keeper
 	if cfg.Member.RetainState {
-		keep = &keeper{dir: cfg.StateDir}
+		retain = &keeper{dir: cfg.StateDir}
 	}
 	return &loop{
 		log: opt.Log, cfg: cfg, id: id, timing: timing, version: opt.Version, ready: opt.Ready, reload: opt.Reload,
@@ -121,11 +131,13 @@ func newLoop(cfg *config.Config, id identity, timing detection, first converge.S
 		conflicts: make(chan conflict, 16),
 		counted:   make(chan census, 1),
 		looked:    make(chan services, 1),
+		read:      make(chan table, 1),
 		done:      make(chan struct{}),
 		machine: converge.New(converge.Config{
 			Rules: rules, Digest: id.digest, Timing: timing.converge, Lease: timing.lease, Dampening: dampening,
-			Majority: cfg.Cluster.Partition == "majority", Seen: seen,
+			Majority: cfg.Cluster.Partition == "majority", Seen: seen, Newcomer: newcomer,
 		}, self, time.Now()),
+		want: want, keep: keeping,
 		known:   make(map[string]membership.Peer),
 		reports: make(map[string]report),
 		waiting: make(map[uint64]func(reply)),
@@ -133,7 +145,7 @@ func newLoop(cfg *config.Config, id identity, timing detection, first converge.S
 
 		deserted: make([]bool, len(cfg.Cluster.Rules)),
 		epoch:    seen,
-		keeper:   keep,
+		keeper:   retain,
 		wake:     time.NewTimer(time.Hour),
 		linkUp:   true,
 	}
@@ -170,6 +182,8 @@ func (l *loop) run(stop, tasks context.Context, links <-chan l2.LinkEvent, repor
 			step = func() error { return l.onCensus(c) }
 		case found := <-l.looked:
 			step = func() error { return l.onLook(found) }
+		case t := <-l.read:
+			step = func() error { return l.onTable(t) }
 		case c := <-l.conflicts:
 			step = func() error { return l.onForeignOwner(c) }
 		case cfg := <-l.reload:

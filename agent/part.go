@@ -48,7 +48,7 @@ func (l *loop) part(r control.ExplainRequest) control.Part {
 		return p
 	}
 	pkt, has := packetOf(r), false
-	env := portrules.Env{LeaseOver: !p.Lease, HasSocket: func(portrules.Flow) bool { return has }}
+	env := portrules.Env{LeaseOver: !p.Lease, Client: l.remembered, HasSocket: func(portrules.Flow) bool { return has }}
 	exit := func() control.Exit {
 		d := l.policy.Decide(&pkt, env)
 		return control.Exit{Verdict: d.Verdict.String(), Reason: d.Reason.String()}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/opennlb/opennlb/control"
@@ -167,10 +168,11 @@ func (l *loop) warnings() []string {
 		}
 		out = append(out, l.serviceWarnings(a)...)
 	}
-	for _, r := range l.cfg.Cluster.Rules {
-		if r.Timeout > 0 {
-			out = append(out, fmt.Sprintf("rule %s: timeout is not in force in this version: between connections a client may move when members come and go", r.Name))
-		}
+	if a := l.machine.Committed(); a != nil && !l.keep.informed && l.now.wall.Sub(l.keep.since) > 2*time.Second {
+		out = append(out, fmt.Sprintf("this member takes no part yet in rules that keep clients: %s did not tell its clients: look at its log", strings.Join(l.untold(a), ", ")))
+	}
+	if n := l.keep.remembered; n > portrules.MaxClients*9/10 {
+		out = append(out, fmt.Sprintf("%d clients are remembered, of at most %d: those silent for longest are forgotten, and may move to another member: shorten the timeout of rules", n, portrules.MaxClients))
 	}
 	if n := l.membership.Stats().WrongKey; n > 0 {
 		out = append(out, plural(int(n), "packet")+" from holders of another cluster key: compare membership.key_file on all members")

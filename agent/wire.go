@@ -14,6 +14,9 @@ type wire struct {
 	Command  *command          `json:"command,omitempty"`
 	Reply    *reply            `json:"reply,omitempty"`
 	Report   *report           `json:"report,omitempty"`
+
+	AskClients *askClients `json:"ask_clients,omitempty"`
+	Clients    *clientList `json:"clients,omitempty"`
 }
 
 // command asks another member to change its state or, with Ask, for what it knows.
@@ -54,7 +57,7 @@ func (l *loop) encode(w wire) []byte {
 }
 
 func (w *wire) reliable() bool {
-	return w.Command != nil || w.Reply != nil || w.Converge != nil && w.Converge.Reliable()
+	return w.Clients != nil || w.Command != nil || w.Reply != nil || w.Converge != nil && w.Converge.Reliable()
 }
 
 // sendAll sends what the machine has to say. Mostly that is one thing to all, a whole
@@ -93,6 +96,10 @@ func (l *loop) onMessage(msg membership.Message) error {
 		l.onReply(*w.Reply)
 	case w.Report != nil:
 		l.reports[msg.From] = *w.Report
+	case w.AskClients != nil:
+		l.keep.asked[msg.From] = true
+	case w.Clients != nil:
+		return l.onClients(msg.From, *w.Clients)
 	}
 	return nil
 }

@@ -61,6 +61,13 @@ func (c *Client) QueryPort(ctx context.Context, r PortRequest) (p Port, err erro
 	return p, err
 }
 
+// Clients lists the clients that a rule keeps on their member.
+func (c *Client) Clients(ctx context.Context, r ClientsRequest) (list ClientList, err error) {
+	q := url.Values{"rule": {r.Rule}, "limit": {strconv.Itoa(r.Limit)}}
+	err = c.ask(ctx, "GET", "/v1/clients?"+q.Encode(), nil, &list)
+	return list, err
+}
+
 // Events returns the events after a number. If there are none, it waits for one,
 // at most a minute.
 func (c *Client) Events(ctx context.Context, after uint64, wait time.Duration) (events []Event, err error) {

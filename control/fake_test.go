@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/opennlb/opennlb/portrules"
 )
@@ -25,6 +26,7 @@ type fake struct {
 	ports   []PortRequest
 	traces  []TraceRequest
 	ended   chan struct{} // a trace has
+	clients []ClientsRequest
 }
 
 func newFake() *fake {
@@ -79,6 +81,13 @@ func (f *fake) Trace(ctx context.Context, r TraceRequest) (<-chan Sample, error)
 		close(f.ended)
 	}()
 	return out, nil
+}
+
+func (f *fake) Clients(_ context.Context, r ClientsRequest) (ClientList, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.clients = append(f.clients, r)
+	return ClientList{Rule: r.Rule, Member: "node1", Keep: Duration(time.Minute), Total: 2}, f.err
 }
 
 func sample() Status {

@@ -37,6 +37,7 @@ type Backend interface {
 	QueryPort(context.Context, PortRequest) (Port, error)
 	// Trace closes the channel when the context has ended; it is read until then.
 	Trace(context.Context, TraceRequest) (<-chan Sample, error)
+	Clients(context.Context, ClientsRequest) (ClientList, error)
 	// Events is [EventLog.After].
 	Events(after uint64) ([]Event, <-chan struct{})
 }
@@ -94,6 +95,7 @@ func Handler(b Backend, log *slog.Logger) http.Handler {
 		{"POST", "/v1/port", a.port},
 		{"POST", "/v1/trace", a.trace},
 		{"GET", "/v1/events", a.events},
+		{"GET", "/v1/clients", a.clients},
 	} {
 		mux.HandleFunc(r.path, a.answer(func(w http.ResponseWriter, req *http.Request) (any, error) {
 			if req.Method != r.method {

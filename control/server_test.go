@@ -201,6 +201,9 @@ func TestRefused(t *testing.T) {
 		{"port", "POST", "/v1/explain", explain(`,"port":65536`), 400, "not understood"},
 		{"after", "GET", "/v1/events?after=-1", "", 400, "number of an event"},
 		{"wait", "GET", "/v1/events?wait=1h", "", 400, "not a duration"},
+		{"no rule", "GET", "/v1/clients", "", 400, "name of a rule"},
+		{"limit", "GET", "/v1/clients?rule=http&limit=1001", "", 400, "limit is not 1 to 1000"},
+		{"limit word", "GET", "/v1/clients?rule=http&limit=all", "", 400, "not a number"},
 		{"wait negative", "GET", "/v1/events?wait=-1s", "", 400, "not a duration"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -213,7 +216,7 @@ func TestRefused(t *testing.T) {
 			if w.Code != tt.code || !strings.Contains(e.Message, tt.want) {
 				t.Errorf("got %d %q, want %d %q", w.Code, e.Message, tt.code, tt.want)
 			}
-			if len(f.state)+len(f.explain) > 0 {
+			if len(f.state)+len(f.explain)+len(f.clients) > 0 {
 				t.Error("the request reached the backend")
 			}
 		})

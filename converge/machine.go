@@ -37,6 +37,11 @@ type Config struct {
 
 	Dampening Dampening
 
+	// Newcomer are the shares of a member that has left its view, until SetShares gives it
+	// others, and it is let in with no others: where a member must know of the others'
+	// clients before it answers any. nil: the shares stay.
+	Newcomer []Share
+
 	Majority bool   // partition: majority; the smaller part of a view is silent
 	Seen     uint64 // highest epoch number of an earlier life, 0 if unknown
 }

@@ -309,6 +309,30 @@ func TestPause(t *testing.T) {
 	}
 }
 
+// A member that has left its view has the shares of a newcomer at once, and is not let in
+// with those that it had.
+func TestNewcomer(t *testing.T) {
+	a := agreement(5, 1, nil, infos(1, 2))
+	m := inView(2, a.clone())
+	newcomer := make([]Share, len(simRules))
+	m.cfg.Newcomer = newcomer
+	out := m.Tick(t0.Add(simLease))
+	if i := answer(out, infoMsg); i == nil || !slices.Equal(i.Info.Shares, newcomer) {
+		t.Fatalf("says %+v; want the shares of a newcomer", i)
+	}
+	now := t0.Add(simLease)
+	out = m.Receive(now, msg(1, Message{Prepare: agreement(6, 1, a, infos(1, 2))}))
+	if m.prepared != nil || answer(out, reject) == nil {
+		t.Errorf("promises to come back as it was: %+v", out)
+	}
+	members := infos(1, 2)
+	members[1] = m.Self()
+	m.Receive(now, msg(1, Message{Prepare: agreement(7, 1, a, members)}))
+	if m.prepared == nil {
+		t.Error("is not let in as it is")
+	}
+}
+
 // TestStuck: a promise without its commit, and an epoch never prepared.
 func TestStuck(t *testing.T) {
 	a := agreement(5, 1, nil, infos(1, 2, 3))

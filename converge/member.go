@@ -71,6 +71,10 @@ func (m *Machine) onPrepare(from Peer, a *Assignment) {
 		return
 	}
 	m.see(a.Epoch.N)
+	if me, _ := a.Member(m.self.Priority); m.cfg.Newcomer != nil && m.committed == nil && me.Version < m.self.Version {
+		m.reject(from, a, "knows this member only as it was in its view")
+		return
+	}
 	if m.prepared != nil && m.prepared.Epoch == a.Base {
 		m.commit(m.prepared) // somebody did, or nothing could be dealt from it
 	}
@@ -188,6 +192,9 @@ func (m *Machine) resign(format string, args ...any) {
 	}
 	m.forget()
 	m.committed, m.loose = nil, m.now
+	if len(m.cfg.Newcomer) > 0 {
+		m.self.Shares = m.cfg.Newcomer
+	}
 	m.self.Version++
 	m.told, m.stuck = time.Time{}, time.Time{}
 	m.clearFlags()

@@ -101,7 +101,8 @@ func (s *sim) boot(n *node) {
 	for range simRules {
 		info.Shares = append(info.Shares, Share{Weight: 50, Priority: n.id})
 	}
-	cfg := Config{Rules: simRules, Digest: "d", Timing: DefaultTiming, Lease: simLease, Majority: s.majority, Dampening: s.dampening}
+	cfg := Config{Rules: simRules, Digest: "d", Timing: DefaultTiming, Lease: simLease, Majority: s.majority, Dampening: s.dampening,
+		Newcomer: s.newcomer}
 	if s.fault != nil && s.fault.config != nil {
 		s.fault.config(&cfg)
 	}

@@ -41,6 +41,7 @@ type sim struct {
 	majority  bool      // partition: majority
 	strangers bool      // some agents were not of one view when the segment was split
 	dampening Dampening // the same on all members
+	newcomer  []Share   // not nil in every third schedule: who left its view is let in as it is now, not as it was
 
 	split    split
 	trouble  time.Duration // when anything last went wrong
@@ -65,6 +66,9 @@ func simulate(seed uint64, f *fault, log func(string, ...any)) (s *sim, bad *vio
 	s = &sim{rng: rand.New(rand.NewPCG(seed, 1)), fault: f, log: log, agreed: make(map[Epoch]*Assignment)}
 	if seed%2 == 0 {
 		s.dampening = simDampening
+	}
+	if seed%3 == 0 {
+		s.newcomer = []Share{}
 	}
 	count := 2 + s.rng.IntN(5)
 	if s.rng.IntN(100) == 0 {

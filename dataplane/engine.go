@@ -23,6 +23,7 @@ type Setup struct {
 	ClusterMAC net.HardwareAddr // payload of ARP on behalf of a VIP; never an Ethernet source
 	Priority   uint8            // of this member, as beacons name it; 0: beacons are frames like any other
 	BeaconKey  nlbhash.Key      // of the tags of beacons
+	Clients    bool             // some rule keeps clients: there is room for portrules.MaxClients
 }
 
 // Engine decides for every frame that arrives on one interface. A new engine is
@@ -47,6 +48,7 @@ type Engine interface {
 	// FollowsNAT reports whether the engine knows the connections of services behind
 	// NAT, such as containers, when buckets move. If not, they break then.
 	FollowsNAT() bool
+	Clients
 	// Close detaches the engine and removes its pins.
 	Close() error
 }

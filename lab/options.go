@@ -23,11 +23,12 @@ type Options struct {
 }
 
 // DefaultRules spread HTTP and echo by client address. Echo over UDP has a rule of its
-// own, so that its counters tell datagrams from TCP's segments.
+// own, so that its counters tell datagrams from TCP's segments, and keeps no clients: a
+// member with clients that never fall silent would never be drained.
 const DefaultRules = `
 - {name: web, vip: all, protocol: tcp, ports: 80, mode: multiple, affinity: single}
 - {name: echo, vip: all, protocol: tcp, ports: 7, mode: multiple, affinity: single}
-- {name: ` + datagramRule + `, vip: all, protocol: udp, ports: 7, mode: multiple, affinity: single}
+- {name: ` + datagramRule + `, vip: all, protocol: udp, ports: 7, mode: multiple, affinity: none}
 `
 
 // datagramRule covers UDP port 7, whose datagrams the switch counts.

@@ -76,8 +76,18 @@ func (p *Policy) TableOf(rule int) int {
 // BucketOf returns the bucket of a client in the table of a rule, -1 for traffic
 // that no rule covers.
 func (p *Policy) BucketOf(rule int, client netip.AddrPort) int {
+	return int(p.hashOf(rule, client) % nlbhash.Buckets)
+}
+
+// hashOf is the whole hash of a client, whose lowest bits are its bucket.
+func (p *Policy) hashOf(rule int, client netip.AddrPort) uint64 {
 	var buf [18]byte
-	return int(nlbhash.Bucket(p.HashKey, p.AppendKey(buf[:0], rule, client)))
+	return nlbhash.Sum(p.HashKey, p.AppendKey(buf[:0], rule, client))
+}
+
+// ClientKey is what stands for a client in the table of clients.
+func (p *Policy) ClientKey(rule int, client netip.AddrPort) ClientKey {
+	return ClientKey{rule, p.hashOf(rule, client)}
 }
 
 func (r *Rule) covers(vip netip.Addr, protocol Protocol, port uint16) bool {

@@ -3,18 +3,21 @@ package portrules
 import (
 	"net/netip"
 	"slices"
+
+	"github.com/opennlb/opennlb/nlbhash"
 )
 
 // Env is what a decision depends on besides the policy and the packet. A nil
 // function stands for one that answers no.
 type Env struct {
-	LeaseOver        bool                          // the agent has not renewed the lease
-	Fence            uint64                        // highest epoch that is known to leave this member out
-	HasSocket        func(Flow) bool               // a TCP socket of this member, not a listener, has exactly this flow
-	HasNAT           func(Flow) bool               // this member passes this live TCP connection on to another address
-	FragmentAccepted func(FragmentKey) bool        // the first fragment of this datagram was accepted here
-	FragmentRefused  func(FragmentKey) bool        // it came, and was not accepted here
-	Beacon           func([BeaconSize]byte) Reason // judges a beacon, see Listener; nil: this member hears none
+	LeaseOver        bool                           // the agent has not renewed the lease
+	Fence            uint64                         // highest epoch that is known to leave this member out
+	HasSocket        func(Flow) bool                // a TCP socket of this member, not a listener, has exactly this flow
+	HasNAT           func(Flow) bool                // this member passes this live TCP connection on to another address
+	FragmentAccepted func(FragmentKey) bool         // the first fragment of this datagram was accepted here
+	FragmentRefused  func(FragmentKey) bool         // it came, and was not accepted here
+	Beacon           func([BeaconSize]byte) Reason  // judges a beacon, see Listener; nil: this member hears none
+	Client           func(ClientKey) (Client, bool) // what is remembered of a client, see Clients; nil: no rule keeps any
 }
 
 // Decision is what becomes of a frame, and why.
@@ -27,6 +30,9 @@ type Decision struct {
 	Flags          Flags // of that bucket
 	RecordFragment bool  // enter Packet.Fragment.Key in the fragment table as accepted
 	RecordRefusal  bool  // enter it as refused
+
+	Client ClientKey // where the rule keeps clients
+	Note   Note      // what becomes of it in the table of clients
 }
 
 // Decide says what this member does with a frame, as docs/DECISION.md puts it;
@@ -88,7 +94,13 @@ func (p *Policy) decide(d *Decision, pkt *Packet, env Env) (Verdict, Reason) {
 		}
 		return Accept, DefaultHost
 	}
-	p.ask(d, protocol, flow.Src)
+	hash := p.ask(d, protocol, flow.Src)
+	if keep := p.keep(d.Rule, protocol); keep > 0 && env.Client != nil {
+		d.Client = ClientKey{d.Rule, hash}
+		if verdict, reason, decided := d.kept(pkt, keep, env.Client); decided {
+			return verdict, reason
+		}
+	}
 	return judge(d.Flags, pkt, env)
 }
 
@@ -105,14 +117,16 @@ func (p *Policy) refuse(d *Decision, client netip.AddrPort) Reason {
 	return Rejected
 }
 
-// ask fills in the part of the decision that a table gives (9, 10). Without ports, a
-// client is its address.
-func (p *Policy) ask(d *Decision, protocol uint8, client netip.AddrPort) {
-	d.Table, d.Bucket = p.TableOf(d.Rule), p.BucketOf(d.Rule, client)
+// ask fills in the part of the decision that a table gives (9, 10), and returns the hash
+// of the client. Without ports, a client is its address.
+func (p *Policy) ask(d *Decision, protocol uint8, client netip.AddrPort) (hash uint64) {
+	hash = p.hashOf(d.Rule, client)
 	if d.Rule >= 0 && p.Rules[d.Rule].Affinity == AffinityNone && transport(protocol) == 0 {
-		d.Bucket = p.BucketOf(-1, client)
+		hash = p.hashOf(-1, client)
 	}
+	d.Table, d.Bucket = p.TableOf(d.Rule), int(hash%nlbhash.Buckets)
 	d.Flags = p.Tables[d.Table][d.Bucket]
+	return hash
 }
 
 func (p *Policy) decideARP(pkt *Packet) (Verdict, Reason) {

@@ -28,6 +28,9 @@ func TestDecideVectors(t *testing.T) {
 		if d.RecordRefusal != v.Refuses {
 			t.Errorf("%s: fragment refused: %v, want %v", v.Name, d.RecordRefusal, v.Refuses)
 		}
+		if (v.Rule == frames.Kept || v.Known != nil) && d.Note != v.Noted {
+			t.Errorf("%s: note %d of the client, want %d", v.Name, d.Note, v.Noted)
+		}
 		want := v.Listener()
 		want.Fence = v.FenceAfter
 		if v.Reason == portrules.BeaconHeard {

@@ -28,6 +28,17 @@ func isTunnel(protocol uint8) bool {
 	return protocol == ProtoGRE || protocol == ProtoESP || protocol == ProtoAH
 }
 
+// service returns the protocol of the rules that a packet is subject to.
+func service(protocol uint8) Protocol {
+	switch protocol {
+	case ProtoGRE:
+		return TCP
+	case ProtoESP, ProtoAH:
+		return UDP
+	}
+	return transport(protocol)
+}
+
 // find returns the index of the rule of a packet, or -1. Tunnels are found by the
 // service that sets them up, so that a client meets the same member in both.
 func (p *Policy) find(vip netip.Addr, protocol uint8, port uint16) int {

@@ -3,6 +3,7 @@ package portrules_test
 import (
 	"math/rand/v2"
 	"testing"
+	"time"
 
 	"github.com/opennlb/opennlb/portrules"
 	"github.com/opennlb/opennlb/portrules/frames"
@@ -49,6 +50,9 @@ func randomEnv(seed uint32, p *portrules.Policy, l *portrules.Listener) portrule
 		HasNAT:           func(portrules.Flow) bool { return seed&64 != 0 },
 		FragmentAccepted: func(portrules.FragmentKey) bool { return seed&32 != 0 },
 		FragmentRefused:  func(portrules.FragmentKey) bool { return seed&128 != 0 },
+		Client: func(portrules.ClientKey) (portrules.Client, bool) {
+			return portrules.Client{Mine: seed&1024 != 0, Silent: time.Duration(seed>>8&1) * time.Hour}, seed&512 != 0
+		},
 	}
 }
 
@@ -72,6 +76,12 @@ func checkDecision(t *testing.T, p *portrules.Policy, pkt *portrules.Packet, env
 	}
 	if d.Verdict == portrules.Accept && d.Reason != portrules.NeighborReply && env.Fence != 0 && env.Fence >= p.Epoch {
 		t.Errorf("accepted as %v in epoch %d behind fence %d", d.Reason, p.Epoch, env.Fence)
+	}
+	if d.Note != portrules.NoteNothing && d.Client.Hash%4096 != uint64(d.Bucket) {
+		t.Errorf("client %x is not of bucket %d", d.Client.Hash, d.Bucket)
+	}
+	if d.Note == portrules.NoteOther && (d.Reason == portrules.New || d.Reason == portrules.Owner) {
+		t.Errorf("accepted as %v and noted as another's client", d.Reason)
 	}
 	if d.RecordFragment && (d.Verdict != portrules.Accept || !pkt.Fragment.First) {
 		t.Errorf("recorded fragment %+v of a frame with verdict %v", pkt.Fragment, d.Verdict)

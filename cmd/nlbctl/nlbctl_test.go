@@ -116,6 +116,16 @@ func (f *fake) Trace(ctx context.Context, r control.TraceRequest) (<-chan contro
 	return out, nil
 }
 
+func (f *fake) Clients(_ context.Context, r control.ClientsRequest) (control.ClientList, error) {
+	list := control.ClientList{Rule: r.Rule, Member: "node1", Keep: control.Duration(10 * time.Second), Total: 4, Clients: []control.KeptClient{
+		{Client: netip.MustParseAddr("198.51.100.7"), Member: "node2", Bucket: 17, Owner: "node1", Silent: control.Duration(1234 * time.Millisecond)},
+		{Client: netip.MustParseAddr("198.51.100.8"), Bucket: 18, Owner: "node3", Silent: control.Duration(2 * time.Second)},
+		{Client: netip.MustParseAddr("2001:db8::7"), Port: 40000, Member: "node1", Bucket: 4095, Owner: "node1", Silent: control.Duration(9 * time.Second)},
+	}}
+	list.Clients = list.Clients[:min(r.Limit, len(list.Clients))]
+	return list, nil
+}
+
 func newFake() *fake {
 	owners := []control.Owner{{Member: "node1", Buckets: 2731}, {Member: "node2", Buckets: 1365}}
 	return &fake{
@@ -207,6 +217,7 @@ func TestOutput(t *testing.T) {
 		"status":  {"status"},
 		"stop":    {"stop", "--all"},
 		"explain": {"explain", "198.51.100.7", "192.0.2.10:80"},
+		"clients": {"clients", "http"},
 		"ip2mac":  {"ip2mac", "192.0.2.10"},
 
 		"queryport": {"queryport", "192.0.2.10:80"},
@@ -293,6 +304,8 @@ func TestUsage(t *testing.T) {
 		{"trace --port 65536", "invalid argument"},
 		{"trace --for -1s", "before now"},
 		{"trace now", "unexpected argument"},
+		{"clients", "RULE is missing"},
+		{"clients http --limit 0", "out of range"},
 		{"ip2mac", "IP is missing"},
 		{"ip2mac fe80::1%eth0", "not an address"},
 		{"validate", "FILE is missing"},
@@ -310,7 +323,7 @@ func TestUsage(t *testing.T) {
 
 func TestWithoutDaemon(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "s")
-	for _, args := range []string{"status", "start", "drain --wait", "events --follow", "explain 192.0.2.1 192.0.2.10:80"} {
+	for _, args := range []string{"status", "start", "drain --wait", "events --follow", "clients http", "explain 192.0.2.1 192.0.2.10:80"} {
 		o := nlbctl(t, env{}, append([]string{"--socket", socket}, strings.Fields(args)...)...)
 		o.expect(t, failed, "", "nlbctl: cannot reach nlbd at "+socket+": is it running? (systemctl status nlbd)\n")
 	}

@@ -94,7 +94,7 @@ func (c *cli) root() *cobra.Command {
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.AddCommand(c.status())
 	root.AddCommand(c.states()...)
-	root.AddCommand(c.explain(), c.queryPort(), c.trace(), c.events(), c.ip2mac(), c.keygen(), c.validate(), c.version(), c.completion(root))
+	root.AddCommand(c.explain(), c.queryPort(), c.trace(), c.clients(), c.events(), c.ip2mac(), c.keygen(), c.validate(), c.version(), c.completion(root))
 	return root
 }
 

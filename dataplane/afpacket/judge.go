@@ -21,6 +21,9 @@ type judge struct {
 	fragments fragments
 	env       portrules.Env // its functions are made once: a closure per frame would be garbage
 	active    uint64        // epoch by which the present frame is judged
+
+	clients clients
+	heard   dataplane.Instant // when the present frame arrived
 }
 
 // newJudge returns a judge without policy, who hears beacons and passes the rest.
@@ -31,6 +34,7 @@ func newJudge(priority uint8, key nlbhash.Key, hasSocket func(portrules.Flow) bo
 		listener: portrules.Listener{Self: priority, Key: key},
 	}
 	j.env = portrules.Env{HasSocket: hasSocket, FragmentAccepted: j.fragments.wasAccepted, FragmentRefused: j.fragments.wasRefused}
+	j.env.Client = func(k portrules.ClientKey) (portrules.Client, bool) { return j.clients.get(k, j.heard) }
 	if priority != 0 {
 		j.env.Beacon = j.hear
 	}
@@ -50,16 +54,20 @@ func (j *judge) install(p *portrules.Policy, now moment) {
 }
 
 // decide is the whole decision about a frame that arrived at an instant of the real
-// time clock, now being the present one. It counts, and remembers fragments and beacons.
+// time clock, now being the present one. It counts, and remembers fragments, clients and beacons.
 func (j *judge) decide(frame []byte, arrived int64, now dataplane.Instant) portrules.Decision {
 	v := j.policies.Load().at(arrived, now)
 	j.active = v.policy.Epoch
 	j.env.LeaseOver = now >= dataplane.Instant(j.lease.Load())
 	j.env.Fence = j.listener.Fence
+	j.heard = now
 	pkt := portrules.Parse(frame)
 	d := v.policy.Decide(&pkt, j.env)
 	if d.RecordFragment || d.RecordRefusal {
 		j.fragments.note(pkt.Fragment.Key, d.RecordFragment)
+	}
+	if d.Note != portrules.NoteNothing {
+		j.clients.note(&d, &pkt, j.heard)
 	}
 	if d.Verdict != portrules.Pass {
 		v.count(d)

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"math"
 	"math/rand/v2"
+	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/opennlb/opennlb/dataplane"
 	"github.com/opennlb/opennlb/portrules"
@@ -28,7 +30,20 @@ func TestVectors(t *testing.T) {
 			j.fragments.note(v.Fragment, !v.Refused)
 		}
 
-		d := j.decide(v.Frame, 0, 1)
+		pkt := portrules.Parse(v.Frame)
+		ref := v.Policy.Decide(&pkt, v.Env(v.Listener()))
+		const now = dataplane.Instant(24 * time.Hour)
+		if v.Known != nil {
+			note := portrules.NoteOther
+			if v.Known.Mine {
+				note = portrules.NoteMine
+			}
+			j.clients.table.Note(note, ref.Client, netip.AddrPort{}, int64(now)-int64(v.Known.Silent))
+		}
+		d := j.decide(v.Frame, 0, now)
+		if c, ok := j.clients.get(ref.Client, now); ref.Note != portrules.NoteNothing && (!ok || c.Silent != 0 || c.Mine != (ref.Note == portrules.NoteMine)) {
+			t.Errorf("%s: client remembered as %+v", v.Name, c)
+		}
 		if d.Verdict != v.Verdict || d.Reason != v.Reason || d.Rule != v.Rule {
 			t.Errorf("%s: got %v %v, rule %d; want %v %v, rule %d", v.Name, d.Verdict, d.Reason, d.Rule, v.Verdict, v.Reason, v.Rule)
 		}
@@ -120,6 +135,7 @@ type reference struct {
 	listener  portrules.Listener
 	fragments map[portrules.FragmentKey]bool // whether accepted
 	reasons   map[portrules.Reason]uint64
+	clients   portrules.Clients
 }
 
 func newReference() *reference {
@@ -145,7 +161,9 @@ func (r *reference) decide(frame []byte) portrules.Decision {
 			return known && !accepted
 		},
 		Beacon: func(b [portrules.BeaconSize]byte) portrules.Reason { return r.listener.Hear(b, r.policy.Epoch) },
+		Client: func(k portrules.ClientKey) (portrules.Client, bool) { return r.clients.Get(k, 1) },
 	})
+	r.clients.Note(d.Note, d.Client, netip.AddrPortFrom(pkt.Src, pkt.SrcPort), 1)
 	if d.RecordFragment || d.RecordRefusal {
 		r.fragments[pkt.Fragment.Key] = d.RecordFragment
 	}

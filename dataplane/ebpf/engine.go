@@ -163,7 +163,7 @@ func (e *Engine) Close() error {
 type objects struct {
 	collection                       *ebpf.Collection
 	agent, counters, names, policies *ebpf.Map
-	fragments, heard                 *ebpf.Map
+	fragments, heard, clients        *ebpf.Map
 	beacons, rejected                *ebpf.Map
 	tracing, traces                  *ebpf.Map
 	page                             *ebpf.MapSpec

@@ -69,6 +69,7 @@ func compile(p *portrules.Policy, counters []uint16, maker converge.Epoch) ([]pa
 			head.Rules[i].Table = tables[p.RuleTable[i]]
 		}
 	}
+	head.Keeps, head.Keeping = im.keeps(p.Rules)
 	for i, set := range sets {
 		im.ports(directory+i/setsPerPage, i%setsPerPage, p.Rules, set)
 	}
@@ -153,6 +154,24 @@ func (im *image) table(b *portrules.Buckets) uint16 {
 		pg[i] = byte(flags)
 	}
 	return im.add(&pg)
+}
+
+// keeps writes how long each rule keeps its clients, and returns the number of that
+// page, or 0 where none does, and which rules do, by protocol.
+func (im *image) keeps(rules []portrules.Rule) (number uint16, keeping [protocols][maxRules / 8]uint8) {
+	var pg page
+	for i := range rules {
+		for place, protocol := range [protocols]portrules.Protocol{portrules.TCP, portrules.UDP, portrules.SCTP} {
+			if keep := rules[i].KeepClients(protocol); keep > 0 {
+				binary.NativeEndian.PutUint32(pg[4*(protocols*i+place):], uint32(keep.Milliseconds())) // struct keep
+				keeping[place][i/8] |= 1 << (i % 8)
+			}
+		}
+	}
+	if pg == (page{}) {
+		return 0, keeping
+	}
+	return im.add(&pg), keeping
 }
 
 // ports writes the port pages of one set and their numbers into a directory page.

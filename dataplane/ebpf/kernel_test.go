@@ -187,3 +187,32 @@ func hasFragment(e *Engine, k portrules.FragmentKey, accepted bool) bool {
 	var value uint8
 	return e.objects.fragments.Lookup(kernelFragment(k), &value) == nil && (value == 1) == accepted
 }
+
+// setClients makes these the only clients that are remembered.
+func setClients(t testing.TB, e *Engine, clients ...dataplane.Client) {
+	t.Helper()
+	if err := e.ForgetClients(); err != nil {
+		t.Fatal(err)
+	}
+	now := dataplane.Now()
+	for _, c := range clients {
+		value := knownOf(c.Client, now)
+		if err := e.objects.clients.Put(clientKey(c.Key), &value); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// clientsOf returns who is remembered.
+func clientsOf(t testing.TB, e *Engine) map[portrules.ClientKey]portrules.Client {
+	t.Helper()
+	list, err := e.Clients()
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := make(map[portrules.ClientKey]portrules.Client)
+	for _, c := range list {
+		all[c.Key] = c.Client
+	}
+	return all
+}

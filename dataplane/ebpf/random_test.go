@@ -3,7 +3,9 @@ package ebpf
 import (
 	"bytes"
 	"math/rand/v2"
+	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/opennlb/opennlb/dataplane"
 	"github.com/opennlb/opennlb/portrules"
@@ -11,7 +13,7 @@ import (
 )
 
 // The programs and portrules.Decide agree about random frames: verdict, reason,
-// rule, bytes and fragment table.
+// rule, bytes, fragment table and table of clients.
 func TestRandom(t *testing.T) {
 	enterNamespace(t)
 	ownEverything(t)
@@ -40,6 +42,7 @@ func TestRandom(t *testing.T) {
 		}
 		c := comparison{e: e, policy: p, fragments: make(map[portrules.FragmentKey]bool), reasons: reasons, listener: listener}
 		end := c.connectSome(t, batch)
+		c.rememberSome(t, rng, batch)
 		c.leaseOver = n%10 == 9
 		c.run(t, batch)
 		end()
@@ -48,7 +51,7 @@ func TestRandom(t *testing.T) {
 		}
 	}
 	for r := portrules.NotVIP; r < portrules.NumReasons; r++ {
-		if reasons[r] < 20 {
+		if reasons[r] < 20 && !testing.Short() {
 			t.Errorf("reason %v only %d times", r, reasons[r])
 		}
 	}
@@ -65,6 +68,7 @@ type comparison struct {
 	fragments map[portrules.FragmentKey]bool // whether the first was accepted
 	reasons   map[portrules.Reason]int
 	listener  *portrules.Listener
+	clients   portrules.Clients
 }
 
 // connectSome makes sockets for a few frames whose verdict depends on them, and
@@ -96,6 +100,54 @@ func (c *comparison) connectSome(t *testing.T, batch [][]byte) (end func()) {
 	}
 }
 
+// rememberSome enters some clients of the batch: of this member and of others, heard
+// a moment or hours ago.
+func (c *comparison) rememberSome(t *testing.T, rng *rand.Rand, batch [][]byte) {
+	var known []dataplane.Client
+	for _, frame := range batch {
+		pkt := portrules.Parse(frame)
+		var key portrules.ClientKey
+		asked := false
+		c.policy.Decide(&pkt, portrules.Env{Client: func(k portrules.ClientKey) (portrules.Client, bool) {
+			key, asked = k, true
+			return portrules.Client{}, false
+		}})
+		if !asked || rng.IntN(2) == 0 {
+			continue
+		}
+		silent := time.Second
+		if rng.IntN(3) == 0 {
+			silent = 3 * time.Hour
+		}
+		known = append(known, dataplane.Client{Key: key, Client: portrules.Client{
+			Addr: netip.AddrPortFrom(pkt.Src, pkt.SrcPort), Mine: rng.IntN(2) == 0, Silent: silent,
+		}})
+	}
+	now := int64(dataplane.Now())
+	for _, k := range known {
+		note := portrules.NoteOther
+		if k.Mine {
+			note = portrules.NoteMine
+		}
+		c.clients.Note(note, k.Key, k.Addr, now-int64(k.Silent))
+	}
+	setClients(t, c.e, known...)
+}
+
+// compareClients checks that both remember the same clients.
+func (c *comparison) compareClients(t *testing.T) {
+	got, n := clientsOf(t, c.e), 0
+	for key, want := range c.clients.All(int64(dataplane.Now())) {
+		n++
+		if g, ok := got[key]; !ok || g.Mine != want.Mine || (g.Silent-want.Silent).Abs() > time.Minute {
+			t.Errorf("client %+v is remembered as %+v (%t), want %+v", key, g, ok, want)
+		}
+	}
+	if len(got) != n {
+		t.Errorf("%d clients remembered, want %d", len(got), n)
+	}
+}
+
 func (c *comparison) run(t *testing.T, batch [][]byte) {
 	lease := dataplane.Now().Add(longLease)
 	if c.leaseOver {
@@ -114,10 +166,15 @@ func (c *comparison) run(t *testing.T, batch [][]byte) {
 			accepted, known := c.fragments[k]
 			return known && !accepted
 		},
+		Client: func(k portrules.ClientKey) (portrules.Client, bool) {
+			return c.clients.Get(k, int64(dataplane.Now()))
+		},
 	}
 	decide := func(pkt *portrules.Packet) portrules.Decision {
 		env.Fence = c.listener.Fence
-		return c.policy.Decide(pkt, env)
+		d := c.policy.Decide(pkt, env)
+		c.clients.Note(d.Note, d.Client, netip.AddrPortFrom(pkt.Src, pkt.SrcPort), int64(dataplane.Now()))
+		return d
 	}
 	const step = 500 // frames between looks at the counters
 	for len(batch) > 0 {
@@ -167,6 +224,7 @@ func (c *comparison) run(t *testing.T, batch [][]byte) {
 			t.Errorf("the programs know\n%+v, want\n%+v", got, *c.listener)
 		}
 	}
+	c.compareClients(t)
 	for k, accepted := range c.fragments {
 		if !hasFragment(c.e, k, accepted) {
 			t.Errorf("fragment %v not recorded", k)

@@ -48,7 +48,7 @@ func Established(vips []netip.Addr) ([]Conn, error) {
 			if err != nil {
 				return nil, err
 			}
-			if slices.Contains(vips, conn.Local.Addr()) {
+			if slices.Contains(vips, conn.Local.Addr()) && m[messageTimer] != timerTimeWait {
 				out = append(out, conn)
 			}
 		}
@@ -97,6 +97,9 @@ const (
 	idLength  = 48
 	reqID     = 8
 	messageID = 4
+
+	messageTimer  = 2 // in struct inet_diag_msg
+	timerTimeWait = 3 // no socket any more, though the state may say FIN_WAIT2: the server is gone, the client's FIN is due
 )
 
 func (r diagRequest) Len() int { return reqID + idLength }

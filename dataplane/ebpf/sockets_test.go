@@ -2,6 +2,7 @@ package ebpf
 
 import (
 	"errors"
+	"io"
 	"net"
 	"net/netip"
 	"testing"
@@ -60,6 +61,22 @@ func TestEstablished(t *testing.T) {
 	over := dial(dual, at(frames.Client, 1005), at(frames.VIP4, 80))
 	over.server.Close() // first, so it goes to TIME_WAIT
 	over.client.Close()
+	half := dial(dual, at(frames.Client, 1007), at(frames.VIP4, 80))
+	half.server.Close() // and the client never does: TIME_WAIT that calls itself FIN_WAIT2
+	if _, err := half.client.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		t.Fatal(err)
+	}
+	raw, err := half.client.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := raw.Control(func(fd uintptr) { // the FIN may wait 40 ms for its ACK, in FIN_WAIT1
+		if err := unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_QUICKACK, 1); err != nil {
+			t.Error(err)
+		}
+	}); err != nil {
+		t.Error(err)
+	}
 
 	check := func() (got []Conn) {
 		t.Helper()

@@ -2,7 +2,9 @@ package ebpf
 
 import (
 	"net"
+	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/opennlb/opennlb/dataplane"
 	"github.com/opennlb/opennlb/portrules"
@@ -30,7 +32,7 @@ func TestVectors(t *testing.T) {
 func testVector(t *testing.T, e *Engine, v frames.Vector) {
 	after := v.Listener()
 	pkt := portrules.Parse(v.Frame)
-	v.Policy.Decide(&pkt, v.Env(after))
+	ref := v.Policy.Decide(&pkt, v.Env(after))
 	lease := dataplane.Now().Add(longLease)
 	if v.LeaseOver {
 		lease = 0
@@ -41,6 +43,10 @@ func testVector(t *testing.T, e *Engine, v frames.Vector) {
 	setFragments(t, e, nil)
 	if v.Fragment != (portrules.FragmentKey{}) {
 		setFragments(t, e, map[portrules.FragmentKey]bool{v.Fragment: !v.Refused})
+	}
+	setClients(t, e)
+	if v.Known != nil {
+		setClients(t, e, dataplane.Client{Key: ref.Client, Client: *v.Known})
 	}
 	defer provideSocket(t, v)()
 	if v.NAT != (portrules.Flow{}) {
@@ -63,6 +69,7 @@ func testVector(t *testing.T, e *Engine, v frames.Vector) {
 	if got := listenerOf(t, e); got != *after {
 		t.Errorf("%s: tc leaves\n%+v, want\n%+v", v.Name, got, *after)
 	}
+	checkNoted(t, e, v, ref)
 	if (v.Records || v.Refuses) && !hasFragment(e, pkt.Fragment.Key, v.Records) {
 		t.Errorf("%s: fragment not recorded", v.Name)
 	}
@@ -79,8 +86,35 @@ func testVector(t *testing.T, e *Engine, v frames.Vector) {
 	if err := want.compare(before, counters(t, e)); err != nil {
 		t.Errorf("%s: XDP %v", v.Name, err)
 	}
+	checkNoted(t, e, v, ref)
 	if got := listenerOf(t, e); got != *after {
 		t.Errorf("%s: XDP leaves\n%+v, want\n%+v", v.Name, got, *after)
+	}
+}
+
+// checkNoted checks what became of the client in the table.
+func checkNoted(t *testing.T, e *Engine, v frames.Vector, ref portrules.Decision) {
+	t.Helper()
+	got := clientsOf(t, e)
+	c, ok := got[ref.Client]
+	switch {
+	case ref.Note == portrules.NoteNothing && v.Known == nil:
+		if len(got) != 0 {
+			t.Errorf("%s: remembers %v", v.Name, got)
+		}
+		return
+	case ref.Note == portrules.NoteNothing:
+		if c.Mine != v.Known.Mine || c.Silent < v.Known.Silent {
+			t.Errorf("%s: %+v, want it left as %+v", v.Name, c, *v.Known)
+		}
+		return
+	}
+	if !ok || len(got) != 1 || c.Mine != (ref.Note == portrules.NoteMine) || c.Silent > 2*time.Second {
+		t.Errorf("%s: remembers %v, want note %d", v.Name, got, ref.Note)
+	}
+	pkt := portrules.Parse(v.Frame)
+	if from := netip.AddrPortFrom(pkt.Src, pkt.SrcPort); v.Known == nil && c.Addr != from {
+		t.Errorf("%s: remembers %s, want %s", v.Name, c.Addr, from)
 	}
 }
 

@@ -2,6 +2,7 @@ package frames
 
 import (
 	"net/netip"
+	"time"
 
 	"github.com/opennlb/opennlb/nlbhash"
 	"github.com/opennlb/opennlb/portrules"
@@ -39,9 +40,10 @@ const (
 	Signal        // sctp 2905 on all VIPs, multiple, affinity none
 	Closed        // tcp and udp 7000 on all VIPs, disabled, reject
 	Last          // udp 65535 on all VIPs, multiple, affinity single
+	Kept          // tcp and udp 8000 on all VIPs, multiple, affinity single, timeout 10 min
 )
 
-// Indexes into the tables of Policy. Last uses DNSTable too.
+// Indexes into the tables of Policy. Last and Kept use DNSTable too.
 const (
 	DefaultTable = iota
 	WebTable
@@ -69,8 +71,9 @@ func Policy(flags map[int]portrules.Flags) *portrules.Policy {
 			Signal: {Name: "signal", Protocol: portrules.SCTP, First: 2905, Last: 2905, Affinity: portrules.AffinityNone},
 			Closed: {Name: "closed", Protocol: portrules.Both, First: 7000, Last: 7000, Mode: portrules.Disabled, Reject: true},
 			Last:   {Name: "last", Protocol: portrules.UDP, First: 65535, Last: 65535, Affinity: portrules.AffinitySingle},
+			Kept:   {Name: "kept", Protocol: portrules.Both, First: 8000, Last: 8000, Affinity: portrules.AffinitySingle, Timeout: 10 * time.Minute},
 		},
-		RuleTable:    []int{Web: WebTable, DNS: DNSTable, DNS6: DNSTable, SSH: SSHTable, Off: 0, PPTP: WebTable, IKE: DNSTable, IKENAT: SSHTable, Signal: WebTable, Closed: 0, Last: DNSTable},
+		RuleTable:    []int{Web: WebTable, DNS: DNSTable, DNS6: DNSTable, SSH: SSHTable, Off: 0, PPTP: WebTable, IKE: DNSTable, IKENAT: SSHTable, Signal: WebTable, Closed: 0, Last: DNSTable, Kept: DNSTable},
 		DefaultTable: DefaultTable,
 		Tables:       make([]portrules.Buckets, numTables),
 	}

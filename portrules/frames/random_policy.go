@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"time"
 
 	"github.com/opennlb/opennlb/portrules"
 )
@@ -49,6 +50,9 @@ func randomRule(rng *rand.Rand, name string, vips []netip.Addr) portrules.Rule {
 	r.Reject = r.Mode == portrules.Disabled && rng.IntN(2) == 0
 	if rng.IntN(2) == 0 {
 		r.VIP = vips[rng.IntN(len(vips))]
+	}
+	if rng.IntN(3) == 0 {
+		r.Timeout = 10 * time.Minute
 	}
 	r.Last = r.First + uint16(min(rng.IntN(300), 65535-int(r.First)))
 	switch rng.IntN(8) {

@@ -21,6 +21,7 @@ type Vector struct {
 	Refused   bool                  // and it says that the first fragment was not accepted
 	Fence     uint64
 	Heard     portrules.Sequence // the last beacon of member 1; zero: none
+	Known     *portrules.Client  // what is remembered of the frame's client; nil: nothing
 
 	Verdict    portrules.Verdict
 	Reason     portrules.Reason
@@ -28,6 +29,7 @@ type Vector struct {
 	Records    bool // the frame enters its fragment key in the fragment table as accepted
 	Refuses    bool // or as refused
 	FenceAfter uint64
+	Noted      portrules.Note // of the client
 }
 
 // Listener returns what the member knows of beacons before the frame arrives.
@@ -47,6 +49,12 @@ func (v Vector) Env(l *portrules.Listener) portrules.Env {
 		HasNAT:           func(f portrules.Flow) bool { return f == v.NAT },
 		FragmentAccepted: func(k portrules.FragmentKey) bool { return k == v.Fragment && !v.Refused },
 		FragmentRefused:  func(k portrules.FragmentKey) bool { return k == v.Fragment && v.Refused },
+		Client: func(portrules.ClientKey) (portrules.Client, bool) {
+			if v.Known == nil {
+				return portrules.Client{}, false
+			}
+			return *v.Known, true
+		},
 	}
 }
 
@@ -56,7 +64,7 @@ func Vectors() []Vector {
 	for _, f := range families() {
 		group := slices.Concat(f.neighborVectors(), f.addressVectors(), f.ruleVectors(), f.protocolVectors(), f.tunnelVectors(), f.sctpVectors(), f.errorVectors(),
 			f.flagVectors(), f.keyVectors(), f.fragmentVectors(), f.truncatedVectors(),
-			f.fenceVectors())
+			f.fenceVectors(), f.clientVectors())
 		for _, v := range group {
 			v.Name = f.name + " " + v.Name
 			all = append(all, v)

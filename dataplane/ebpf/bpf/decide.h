@@ -3,9 +3,10 @@
 #define NLB_DECIDE_H
 
 /* The decision of docs/DECISION.md; numbers are its paragraphs. It changes
- * nothing but the fragment table and what was heard of beacons. portrules.Decide is the same in Go. */
+ * nothing but the fragment table, the table of clients and what was heard of beacons. portrules.Decide is the same in Go. */
 
 #include "beacon.h"
+#include "clients.h"
 #include "nat.h"
 #include "quote.h"
 
@@ -29,14 +30,6 @@ static __always_inline bool has_socket(const struct frame *f, struct bpf_sock_tu
 #define PORT_IKE 500
 #define PORT_IKE_NAT 4500
 
-/* What is judged by rule and bucket: a packet of a client, or an ICMP error about one. */
-struct flow {
-	struct addr client, vip;
-	__be16 port, vip_port;
-	__u8 protocol;
-	bool v6, syn;
-};
-
 /* serves says whether this member has a TCP connection: a socket, or behind NAT an
  * entry in the connection table of its kernel. */
 static __always_inline bool serves(const struct frame *f, const struct flow *flow)
@@ -59,11 +52,11 @@ static __always_inline bool serves(const struct frame *f, const struct flow *flo
 	return f->xdp ? nat_xdp(f->ctx, &tuple, flow->v6) : nat_tc(f->ctx, &tuple, flow->v6);
 }
 
-static __always_inline __u32 bucket(const struct head *h, __u32 how, const struct flow *flow)
+static __always_inline __u64 hash(const struct head *h, __u32 how, const struct flow *flow)
 {
 	if (flow->v6)
-		return bucket_v6(h, how, &flow->client, flow->port);
-	return bucket_v4(h, how, ((__u32 *)&flow->client)[3], flow->port);
+		return hash_v6(h, how, &flow->client, flow->port);
+	return hash_v4(h, how, ((__u32 *)&flow->client)[3], flow->port);
 }
 
 /* judge applies the flags of a bucket to a TCP or UDP packet (11). */
@@ -89,7 +82,7 @@ static __always_inline enum reason judge(const struct frame *f, const struct flo
 static __always_inline enum reason decide_other(const struct policy *policy, const struct flow *flow)
 {
 	__u32 flags = flags_of(policy, policy->head->default_table,
-			       bucket(policy->head, AFFINITY_SINGLE, flow));
+			       hash(policy->head, AFFINITY_SINGLE, flow));
 
 	return flags & OWN ? REASON_DEFAULT_HOST : REASON_NOT_DEFAULT;
 }
@@ -128,12 +121,14 @@ static __always_inline __u32 find_rare(const struct policy *policy, __u32 vip, c
 	return find_rule(policy, vip, protocol, bpf_ntohs(flow->vip_port));
 }
 
-/* decide_flow is for what has ports or a rule (9 to 11). */
+/* decide_flow is for what has ports or a rule (9 to 12). */
 static __always_inline enum reason decide_flow(const struct frame *f, const struct policy *policy,
 					       const struct flow *flow, __u32 rule, __u32 *counter)
 {
 	const struct head *head = policy->head;
-	__u32 table = head->default_table, how = AFFINITY_SINGLE;
+	__u32 table = head->default_table, how = AFFINITY_SINGLE, flags, keep;
+	struct client client = { .rule = rule };
+	enum reason reason;
 
 	if (rule < MAX_RULES) {
 		*counter = head->rules[rule].counter;
@@ -146,7 +141,15 @@ static __always_inline enum reason decide_flow(const struct frame *f, const stru
 		if (AFFINITY(how) == AFFINITY_NONE && !has_ports(flow->protocol))
 			how = AFFINITY_SINGLE;
 	}
-	return judge(f, flow, flags_of(policy, table, bucket(head, how, flow)));
+	client.hash = hash(head, how, flow);
+	flags = flags_of(policy, table, client.hash);
+	keep = keep_of(policy, rule, flow->protocol);
+	if (keep) {
+		reason = kept(flow, flags, &client, keep);
+		if (reason)
+			return reason;
+	}
+	return judge(f, flow, flags);
 }
 
 /* read_ports reads a header with ports (8), and false where it is malformed. */
@@ -185,6 +188,7 @@ static __always_inline void read_error(const struct frame *f, const struct packe
 	flow->port = q.dport;
 	flow->vip_port = q.sport;
 	flow->protocol = q.protocol;
+	flow->error = true;
 }
 
 /* decide_later is for fragments that have no ports (6). */

@@ -9,6 +9,7 @@
 #define MAX_RULES 256
 #define MAX_COUNTERS 512 /* two policies' worth of rules, so that no number is in use twice */
 #define MAX_FRAGMENTS 4096
+#define MAX_CLIENTS 65536 /* portrules.MaxClients */
 #define MAX_PRIORITY 32
 #define NAME_LENGTH 64
 
@@ -33,6 +34,7 @@
  *   directory  [port set][protocol: tcp, udp, sctp][port / 2048] -> number of a port page
  *   ports      [port % 2048] -> index into head.rules, or NO_RULE
  *   table      [bucket] -> flags
+ *   keeps      [index into head.rules] -> struct keep; none if no rule keeps clients
  */
 struct addr { /* 16 bytes as on the wire, IPv4 mapped */
 	__u64 hi, lo;
@@ -63,8 +65,16 @@ struct head {
 	struct rule rules[MAX_RULES];
 	__u8 port_set[MAX_VIPS];
 	__u8 vip_slots[VIP_SLOTS]; /* number of a VIP, or MAX_VIPS for none */
+	__u8 keeping[PROTOCOLS][MAX_RULES / 8]; /* bits of the rules that keep clients */
+	__u16 keeps;				/* page number; 0: none */
 };
 _Static_assert(sizeof(struct head) <= PAGE_LENGTH, "head fits a page");
+
+/* How long a client of a rule that falls silent stays with its member. */
+struct keep {
+	__u32 ms[PROTOCOLS]; /* 0: not at all */
+};
+_Static_assert(sizeof(struct keep) * MAX_RULES <= PAGE_LENGTH, "keeps fit a page");
 
 struct pages {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -136,6 +146,29 @@ struct {
 	__type(key, struct fragment);
 	__type(value, __u8);
 } fragments SEC(".maps");
+
+/* A client: all that a rule's affinity tells apart. */
+struct client {
+	__u64 hash;
+	__u32 rule; /* index into head.rules */
+	__u32 unused;
+};
+
+/* What is known of it. */
+struct known {
+	struct addr addr; /* one of those that the key stands for */
+	__u64 seen;	  /* CLOCK_MONOTONIC_COARSE, ns */
+	__be16 port;
+	__u8 mine; /* this member answered; else another does */
+	__u8 unused[5];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, MAX_CLIENTS);
+	__type(key, struct client);
+	__type(value, struct known);
+} clients SEC(".maps");
 
 /* A beacon as the agent is told of it. */
 struct beacon {

@@ -89,8 +89,8 @@ static __always_inline __u32 find_rule(const struct policy *p, __u32 vip, __u32 
 	return ports[port % PORTS_PER_PAGE];
 }
 
-/* bucket_v4 hashes what rule.how says of a client. port: network order. */
-static __always_inline __u32 bucket_v4(const struct head *h, __u32 how, __u32 addr, __u16 port)
+/* hash_v4 hashes what rule.how says of a client. port: network order. */
+static __always_inline __u64 hash_v4(const struct head *h, __u32 how, __u32 addr, __u16 port)
 {
 	__u64 word = (__u64)4 << 56 | le32(addr);
 
@@ -98,11 +98,11 @@ static __always_inline __u32 bucket_v4(const struct head *h, __u32 how, __u32 ad
 		word &= (__u64)0xff << 56 | __builtin_bswap32(~0U << (32 - PREFIX_V4(how)));
 	if (AFFINITY(how) == AFFINITY_NONE)
 		word = (__u64)6 << 56 | le16(port) << 32 | le32(addr);
-	return siphash_words(1, 3, h->hash_key[0], h->hash_key[1], &word, 1) % BUCKETS;
+	return siphash_words(1, 3, h->hash_key[0], h->hash_key[1], &word, 1);
 }
 
-static __always_inline __u32 bucket_v6(const struct head *h, __u32 how,
-				       const struct addr *addr, __u16 port)
+static __always_inline __u64 hash_v6(const struct head *h, __u32 how,
+				     const struct addr *addr, __u16 port)
 {
 	__u64 words[3] = { le64(addr->hi), le64(addr->lo), (__u64)16 << 56 };
 	__u32 bits;
@@ -118,15 +118,15 @@ static __always_inline __u32 bucket_v6(const struct head *h, __u32 how,
 	}
 	if (AFFINITY(how) == AFFINITY_NONE)
 		words[2] = (__u64)18 << 56 | le16(port);
-	return siphash_words(1, 3, h->hash_key[0], h->hash_key[1], words, 3) % BUCKETS;
+	return siphash_words(1, 3, h->hash_key[0], h->hash_key[1], words, 3);
 }
 
-/* flags_of says what this member does with a bucket; nothing, if in doubt. */
-static __always_inline __u32 flags_of(const struct policy *p, __u32 table, __u32 bucket)
+/* flags_of says what this member does with the bucket of a hash; nothing, if in doubt. */
+static __always_inline __u32 flags_of(const struct policy *p, __u32 table, __u64 hash)
 {
 	__u8 *flags = page(p->pages, table);
 
-	return flags ? flags[bucket % BUCKETS] : 0;
+	return flags ? flags[hash % BUCKETS] : 0;
 }
 
 #endif

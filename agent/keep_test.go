@@ -1,0 +1,118 @@
+package agent
+
+import (
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/opennlb/opennlb/config"
+	"github.com/opennlb/opennlb/converge"
+	"github.com/opennlb/opennlb/dataplane"
+	"github.com/opennlb/opennlb/portrules"
+)
+
+func TestPackClients(t *testing.T) {
+	want := []dataplane.Client{
+		{Key: portrules.ClientKey{Rule: 1, Hash: 1<<63 + 7}, Client: portrules.Client{Addr: netip.MustParseAddrPort("192.0.2.7:65535"), Silent: 24 * time.Hour}},
+		{Key: portrules.ClientKey{Rule: 0, Hash: 0}, Client: portrules.Client{Addr: netip.MustParseAddrPort("[2001:db8::7]:0"), Silent: time.Millisecond}},
+	}
+	packed := packClients(want)
+	got, err := unpackClients(packed, 2)
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	if _, err := unpackClients(packed, 1); err == nil {
+		t.Error("a rule that there is not is taken")
+	}
+	for _, bad := range [][]byte{packed[1:], make([]byte, (partClients+1)*packedSize)} {
+		if _, err := unpackClients(bad, 2); err == nil {
+			t.Errorf("%d bytes are taken", len(bad))
+		}
+	}
+}
+
+func TestRoll(t *testing.T) {
+	client := func(hash uint64) []dataplane.Client {
+		return []dataplane.Client{{Key: portrules.ClientKey{Hash: hash}}}
+	}
+	var r *roll
+	if r.complete() {
+		t.Error("no list is complete")
+	}
+	r = r.add(clientList{ID: 5, Epoch: 3, Part: 1, Parts: 2}, client(1))
+	r = r.add(clientList{ID: 5, Epoch: 3, Part: 1, Parts: 2}, client(1))
+	if r.complete() {
+		t.Error("one part twice is not two")
+	}
+	for _, bad := range []clientList{{ID: 4, Part: 0, Parts: 1}, {ID: 5, Part: 0, Parts: 3}, {ID: 6, Part: 2, Parts: 2}, {ID: 6, Parts: maxParts + 1}, {ID: 6, Part: -1, Parts: 2}} {
+		if r.add(bad, nil) != nil {
+			t.Errorf("taken: %+v", bad)
+		}
+	}
+	if r = r.add(clientList{ID: 5, Epoch: 3, Part: 0, Parts: 2}, client(2)); !r.complete() || len(r.keys) != 2 || r.epoch != 3 {
+		t.Errorf("got %+v", r)
+	}
+	if r = r.add(clientList{ID: 6, Epoch: 3, Part: 0, Parts: 1}, client(9)); !r.complete() || len(r.keys) != 1 {
+		t.Errorf("a later list does not replace it: %+v", r)
+	}
+}
+
+// A member that does not know the others' clients takes no part in rules that keep them.
+func TestWithhold(t *testing.T) {
+	k := newKeeping([]portrules.Rule{{Protocol: portrules.TCP}, {Protocol: portrules.TCP, Timeout: time.Minute}})
+	if !k.some || k.informed {
+		t.Fatalf("got %+v", k)
+	}
+	want := []converge.Share{{Weight: 50, Priority: 3}, {Weight: 50, Priority: 3}}
+	if got := k.withhold(want); got[0] != want[0] || got[1] != (converge.Share{Priority: lastShare}) || want[1].Weight != 50 {
+		t.Errorf("got %+v of %+v", got, want)
+	}
+	if k := newKeeping([]portrules.Rule{{Protocol: portrules.TCP}}); k.some || !k.informed {
+		t.Errorf("without such a rule: %+v", k)
+	}
+}
+
+// An owner takes a client that it left alone when all who keep clients in its bucket
+// have told theirs, under the epoch in force, and it is not among them.
+func TestNobodys(t *testing.T) {
+	const bucket, rule = 7, 0
+	key := portrules.ClientKey{Rule: rule, Hash: 4096*5 + bucket}
+	theirs := []dataplane.Client{{Key: key}}
+	list := func(epoch uint64, keys ...portrules.ClientKey) *roll {
+		r := &roll{epoch: epoch, want: 1, parts: map[int]bool{0: true}, keys: make(map[portrules.ClientKey]bool)}
+		for _, k := range keys {
+			r.keys[k] = true
+		}
+		return r
+	}
+	for _, row := range []struct {
+		name    string
+		claims  map[string]*roll
+		owner   uint8
+		clients []dataplane.Client
+		want    int
+	}{
+		{"nobody has told", nil, 1, theirs, 0},
+		{"one of two has told", map[string]*roll{"b": list(9)}, 1, theirs, 0},
+		{"both have told, one of them claims", map[string]*roll{"b": list(9, key), "c": list(9)}, 1, theirs, 0},
+		{"both have told", map[string]*roll{"b": list(9), "c": list(9)}, 1, theirs, 1},
+		{"one told under an earlier epoch", map[string]*roll{"b": list(9), "c": list(8)}, 1, theirs, 0},
+		{"a part is missing", map[string]*roll{"b": list(9), "c": {epoch: 9, want: 2, parts: map[int]bool{0: true}}}, 1, theirs, 0},
+		{"another's bucket", map[string]*roll{"b": list(9), "c": list(9)}, 2, theirs, 0},
+		{"own client", map[string]*roll{"b": list(9), "c": list(9)}, 1, []dataplane.Client{{Key: key, Client: portrules.Client{Mine: true}}}, 0},
+	} {
+		a := &converge.Assignment{Epoch: converge.Epoch{N: 9}, SlotTable: []int{0, 0}, Tables: make([]converge.Table, 1),
+			Members: []converge.Info{{Name: "a", Priority: 1}, {Name: "b", Priority: 2}, {Name: "c", Priority: 3}}}
+		a.Tables[0].Owner[bucket] = row.owner
+		a.Tables[0].Held = []converge.Holding{{Priority: 2}, {Priority: 3}}
+		for i := range a.Tables[0].Held {
+			a.Tables[0].Held[i].Buckets.Set(bucket)
+		}
+		l := &loop{cfg: &config.Config{Member: config.Member{Name: "a", Priority: 1}}}
+		l.keep.rules, l.keep.claims = []time.Duration{time.Minute}, row.claims
+		if got := l.nobodys(a, row.clients); len(got) != row.want {
+			t.Errorf("%s: %v", row.name, got)
+		}
+	}
+}
