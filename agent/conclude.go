@@ -19,32 +19,35 @@ func conclude(e *control.Explanation) {
 		return
 	}
 	owner := &e.Members[i]
-	keeper := slices.IndexFunc(e.Members, func(p control.Part) bool {
-		return p.Priority != e.OwnerPriority && p.Epoch == e.Epoch && p.New.Verdict == "accept"
-	})
+	answering := owner
 	what := fmt.Sprintf("%s owns bucket %d", owner.Member, e.Bucket)
+	keeper := slices.IndexFunc(e.Members, func(p control.Part) bool {
+		return p.Priority != e.OwnerPriority && p.Epoch == e.Epoch && p.Lease && p.New.Verdict == "accept"
+	})
 	switch {
+	case keeper >= 0:
+		e.Answered, answering = true, &e.Members[keeper]
+		what = fmt.Sprintf("it keeps this client, though %s", what)
+		e.Conclusion = fmt.Sprintf("%s answers: %s.", answering.Member, what)
 	case owner.Error != "":
 		e.Conclusion = fmt.Sprintf("%s, but %s: if it is lost, the others take over within a second or two.", what, reach(owner.Error))
 	case owner.Epoch != e.Epoch:
 		e.Conclusion = fmt.Sprintf("%s by epoch %d, but is at epoch %d itself: the members are converging; ask again.", what, e.Epoch, owner.Epoch)
 	case !owner.Lease:
 		e.Conclusion = fmt.Sprintf("Nobody answers: %s, but its lease is over, so it is silent.", what)
-	case keeper >= 0:
-		e.Answered = true
-		e.Conclusion = fmt.Sprintf("%s answers: it keeps this client until it falls silent, though %s.", e.Members[keeper].Member, what)
 	case owner.New.Verdict != "accept":
 		e.Conclusion = fmt.Sprintf("Nobody answers: %s, but drops the packet (%s).", what, owner.New.Reason)
 	default:
 		e.Answered = true
-		e.Conclusion = fmt.Sprintf("%s answers: it owns bucket %d.", owner.Member, e.Bucket)
+		what = fmt.Sprintf("it owns bucket %d", e.Bucket)
+		e.Conclusion = fmt.Sprintf("%s answers: %s.", owner.Member, what)
 	}
-	if e.Answered && owner.Listens == "no" {
-		e.Conclusion = fmt.Sprintf("%s answers, with a refusal: it owns bucket %d, but nothing listens on %s there. Start the service, or drain %s. "+
-			"(One behind DNAT shows only while it has connections.)", owner.Member, e.Bucket, target(e.ExplainRequest), owner.Member)
+	if e.Answered && answering.Listens == "no" {
+		e.Conclusion = fmt.Sprintf("%s answers, with a refusal: %s, but nothing listens on %s there. Start the service, or drain %s. "+
+			"(One behind DNAT shows only while it has connections.)", answering.Member, what, target(e.ExplainRequest), answering.Member)
 	}
 	for i := range e.Members {
-		if p := &e.Members[i]; p != owner && p.Existing.Verdict == "accept" && p.Connections > 0 {
+		if p := &e.Members[i]; p != answering && p.Existing.Verdict == "accept" && p.Connections > 0 {
 			e.Conclusion += fmt.Sprintf(" %s goes on to answer %s of this client, made before.", p.Member, plural(p.Connections, "connection"))
 		}
 	}

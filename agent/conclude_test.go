@@ -29,6 +29,11 @@ func TestConclude(t *testing.T) {
 			e.Members[0].Flag, e.Members[0].Existing, e.Members[0].Connections = "residual", accept, 2
 		}, true, "n1 goes on to answer 2 connections of this client"},
 		{"others have sockets that nothing reaches", func(e *control.Explanation, _ *control.Part) { e.Members[0].Connections = 2 }, true, "n2 answers: it owns bucket 7."},
+		{"another keeps the client", func(e *control.Explanation, p *control.Part) { e.Members[0].New, p.New = accept, drop }, true, "n1 answers: it keeps this client, though n2 owns bucket 7."},
+		{"another keeps the client, no service", func(e *control.Explanation, p *control.Part) {
+			e.Members[0].New, e.Members[0].Listens, p.New = accept, "no", drop
+		}, true, "n1 answers, with a refusal: it keeps this client, though n2 owns bucket 7, but nothing listens on tcp port 80 there."},
+		{"another that is at another epoch", func(e *control.Explanation, p *control.Part) { e.Members[0].New, e.Members[0].Epoch = accept, 16 }, true, "n2 answers: it owns bucket 7."},
 		{"unknown owner", func(e *control.Explanation, _ *control.Part) { e.OwnerPriority = 9 }, false, "Nobody is known to answer"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -63,9 +63,18 @@ func TestKeep(t *testing.T) {
 		{portrules.Rule{Protocol: portrules.Both, Affinity: portrules.AffinityNone, Timeout: time.Minute}, time.Minute, time.Minute},
 		{portrules.Rule{Protocol: portrules.UDP, Affinity: portrules.AffinitySingle, Timeout: time.Second}, 0, time.Second},
 		{portrules.Rule{Protocol: portrules.Both, Mode: portrules.Disabled, Timeout: time.Minute}, 0, 0},
+		{portrules.Rule{Protocol: portrules.SCTP, Affinity: portrules.AffinitySingle, Timeout: time.Minute}, 0, 0},
 	} {
 		if tcp, udp := row.rule.KeepClients(portrules.TCP), row.rule.KeepClients(portrules.UDP); tcp != row.tcp || udp != row.udp {
 			t.Errorf("%+v: %s and %s, want %s and %s", row.rule, tcp, udp, row.tcp, row.udp)
 		}
+	}
+	sctp := portrules.Rule{Protocol: portrules.SCTP, Affinity: portrules.AffinitySingle}
+	if keep := sctp.KeepClients(portrules.SCTP); keep != 0 {
+		t.Errorf("SCTP without a timeout: %s", keep)
+	}
+	sctp.Timeout = time.Minute
+	if keep := sctp.KeepClients(portrules.SCTP); keep != time.Minute {
+		t.Errorf("SCTP: %s, want its timeout", keep)
 	}
 }
