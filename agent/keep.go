@@ -78,10 +78,17 @@ func (k *keeping) withhold(shares []converge.Share) []converge.Share {
 	out := slices.Clone(shares)
 	for i, keep := range k.rules {
 		if keep > 0 {
-			out[i] = converge.Share{Weight: 0, Priority: lastShare}
+			out[i] = converge.Share{Priority: lastShare}
 		}
 	}
 	return out
+}
+
+// awaits reports whether a member has yet to say its share in a rule.
+func (k *keeping) awaits(a *converge.Assignment, rule int) bool {
+	return k.rules[rule] > 0 && slices.ContainsFunc(a.Members, func(m converge.Info) bool {
+		return m.Shares[rule] == converge.Share{Priority: lastShare}
+	})
 }
 
 // shares are those that this member may take now.

@@ -1,12 +1,14 @@
 package agent
 
 import (
+	"log/slog"
 	"net/netip"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/opennlb/opennlb/config"
+	"github.com/opennlb/opennlb/control"
 	"github.com/opennlb/opennlb/converge"
 	"github.com/opennlb/opennlb/dataplane"
 	"github.com/opennlb/opennlb/portrules"
@@ -114,5 +116,34 @@ func TestNobodys(t *testing.T) {
 		if got := l.nobodys(a, row.clients); len(got) != row.want {
 			t.Errorf("%s: %v", row.name, got)
 		}
+	}
+}
+
+// TestNoOwnerYet: a rule has no owner while members wait for the clients of others, and
+// that is no event.
+func TestNoOwnerYet(t *testing.T) {
+	l, now := alone(t, portrules.Rule{Name: "dns", Protocol: portrules.UDP, First: 53, Last: 53, Affinity: portrules.AffinitySingle})
+	l.keep, l.want = newKeeping(l.cfg.Cluster.Rules), shares(l.cfg)
+	l.events, l.log, l.deserted = control.NewEventLog(keepEvents), slog.New(slog.DiscardHandler), make([]bool, 1)
+	l.machine.SetShares(now, l.shares())
+	l.found(now)
+	kinds := func() (kinds []string) {
+		l.noticeOwners()
+		events, _ := l.events.After(0)
+		for _, e := range events {
+			kinds = append(kinds, e.Kind)
+		}
+		return kinds
+	}
+	if got := kinds(); l.machine.Committed() == nil || len(got) != 0 {
+		t.Errorf("while it waits: events %q", got)
+	}
+	l.want[0].Weight = 0
+	l.keep.informed = true
+	now = now.Add(10 * time.Second)
+	l.machine.SetShares(now, l.shares())
+	l.found(now)
+	if got := kinds(); !slices.Equal(got, []string{"no owner"}) {
+		t.Errorf("of weight 0: events %q", got)
 	}
 }

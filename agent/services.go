@@ -126,6 +126,9 @@ func (l *loop) noticeOwners() {
 			continue
 		}
 		none := a.Slot(i).Owner[0] == 0
+		if none && l.keep.awaits(a, i) {
+			continue
+		}
 		switch {
 		case none && !l.deserted[i]:
 			l.event(converge.Event{Kind: "no owner", Text: fmt.Sprintf("rule %s: nobody answers: %s", r.Name, l.ownerless(a, i))})
