@@ -30,6 +30,13 @@ type nlbBeacon struct {
 	Unused   uint32
 }
 
+type nlbClient struct {
+	_      structs.HostLayout
+	Hash   uint64
+	Rule   uint32
+	Unused uint32
+}
+
 type nlbControl struct {
 	_       structs.HostLayout
 	Lease   uint64
@@ -67,7 +74,9 @@ type nlbHead struct {
 	Rules        [256]nlbRule
 	PortSet      [64]uint8
 	VipSlots     [1024]uint8
-	_            [6]byte
+	Keeping      [3][32]uint8
+	Keeps        uint16
+	_            [4]byte
 }
 
 type nlbHeard struct {
@@ -82,6 +91,15 @@ type nlbHeard struct {
 		Instance uint64
 		Seq      uint64
 	}
+}
+
+type nlbKnown struct {
+	_      structs.HostLayout
+	Addr   nlbAddr
+	Seen   uint64
+	Port   uint16
+	Mine   uint8
+	Unused [5]uint8
 }
 
 type nlbName struct {
@@ -160,6 +178,7 @@ type nlbTracing struct {
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	nlbMapBeacons       = "beacons"
+	nlbMapClients       = "clients"
 	nlbMapCounters      = "counters"
 	nlbMapFragments     = "fragments"
 	nlbMapHeard         = "heard"
@@ -237,6 +256,7 @@ type nlbProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type nlbMapSpecs struct {
 	Beacons   *ebpf.MapSpec `ebpf:"beacons"`
+	Clients   *ebpf.MapSpec `ebpf:"clients"`
 	Counters  *ebpf.MapSpec `ebpf:"counters"`
 	Fragments *ebpf.MapSpec `ebpf:"fragments"`
 	Heard     *ebpf.MapSpec `ebpf:"heard"`
@@ -286,6 +306,7 @@ func (o *nlbObjects) Close() error {
 // It can be passed to loadNlbObjects or ebpf.CollectionSpec.LoadAndAssign.
 type nlbMaps struct {
 	Beacons   *ebpf.Map `ebpf:"beacons"`
+	Clients   *ebpf.Map `ebpf:"clients"`
 	Counters  *ebpf.Map `ebpf:"counters"`
 	Fragments *ebpf.Map `ebpf:"fragments"`
 	Heard     *ebpf.Map `ebpf:"heard"`
@@ -298,6 +319,7 @@ type nlbMaps struct {
 func (m *nlbMaps) Close() error {
 	return _NlbClose(
 		m.Beacons,
+		m.Clients,
 		m.Counters,
 		m.Fragments,
 		m.Heard,
