@@ -83,7 +83,7 @@ func (l *loop) onTick() error {
 		return err
 	}
 	err := l.apply(l.machine.Tick(l.now.wall))
-	if l.ready != nil && l.machine.Converged() {
+	if l.ready != nil && l.converged() {
 		l.ready()
 		l.ready = nil
 	}

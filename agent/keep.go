@@ -86,9 +86,19 @@ func (k *keeping) withhold(shares []converge.Share) []converge.Share {
 
 // awaits reports whether a member has yet to say its share in a rule.
 func (k *keeping) awaits(a *converge.Assignment, rule int) bool {
-	return k.rules[rule] > 0 && slices.ContainsFunc(a.Members, func(m converge.Info) bool {
-		return m.Shares[rule] == converge.Share{Priority: lastShare}
-	})
+	return k.rules[rule] > 0 && slices.ContainsFunc(a.Members, k.withholds)
+}
+
+// withholds reports whether a member of a view does not know all clients yet, and so has
+// answered none since it came into the view.
+func (k *keeping) withholds(m converge.Info) bool {
+	i := slices.IndexFunc(k.rules, func(keep time.Duration) bool { return keep > 0 })
+	return i >= 0 && m.Shares[i] == converge.Share{Priority: lastShare}
+}
+
+// converged reports whether the members agree, and each takes the part that it is meant to.
+func (l *loop) converged() bool {
+	return l.machine.Converged() && !slices.ContainsFunc(l.machine.Committed().Members, l.keep.withholds)
 }
 
 // shares are those that this member may take now.
@@ -144,10 +154,12 @@ func (l *loop) keepStep() error {
 	return l.apply(l.machine.SetShares(l.now.wall, l.shares()))
 }
 
-// untold lists the members of a view that may answer clients and have not told them.
+// untold lists the members of a view that may answer clients and have not told them. A
+// newcomer answers none; what it does later, this member hears.
 func (l *loop) untold(a *converge.Assignment) (names []string) {
 	for _, m := range a.Members {
-		if m.Name != l.cfg.Member.Name && (m.State == converge.Started || m.State == converge.Draining) && !l.keep.told[m.Name].complete() {
+		answers := (m.State == converge.Started || m.State == converge.Draining) && !l.keep.withholds(m)
+		if answers && m.Name != l.cfg.Member.Name && !l.keep.told[m.Name].complete() {
 			names = append(names, m.Name)
 		}
 	}

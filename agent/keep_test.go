@@ -138,12 +138,37 @@ func TestNoOwnerYet(t *testing.T) {
 	if got := kinds(); l.machine.Committed() == nil || len(got) != 0 {
 		t.Errorf("while it waits: events %q", got)
 	}
+	if !l.machine.Converged() || l.converged() {
+		t.Errorf("while it waits: agreed %t, converged %t; want true, false", l.machine.Converged(), l.converged())
+	}
 	l.want[0].Weight = 0
 	l.keep.informed = true
 	now = now.Add(10 * time.Second)
 	l.machine.SetShares(now, l.shares())
 	l.found(now)
+	if !l.converged() {
+		t.Error("not converged, although it has said its share")
+	}
 	if got := kinds(); !slices.Equal(got, []string{"no owner"}) {
 		t.Errorf("of weight 0: events %q", got)
+	}
+}
+
+// Whoever answers clients must tell them to a newcomer; other newcomers have none.
+func TestUntold(t *testing.T) {
+	newcomer, answers := []converge.Share{{Weight: 50}, {Priority: lastShare}}, []converge.Share{{Weight: 50}, {Weight: 50, Priority: 2}}
+	a := &converge.Assignment{Members: []converge.Info{
+		{Name: "self", Shares: newcomer},
+		{Name: "newcomer", Shares: newcomer},
+		{Name: "told", Shares: answers},
+		{Name: "owner", Shares: answers},
+		{Name: "draining", State: converge.Draining, Shares: answers},
+		{Name: "stopped", State: converge.Stopped, Shares: answers},
+		{Name: "weightless", Shares: []converge.Share{{}, {Priority: 3}}},
+	}}
+	l := &loop{cfg: &config.Config{Member: config.Member{Name: "self"}}, keep: newKeeping([]portrules.Rule{{}, {Protocol: portrules.TCP, Timeout: time.Minute}})}
+	l.keep.told["told"] = &roll{}
+	if got, want := l.untold(a), []string{"owner", "draining", "weightless"}; !slices.Equal(got, want) {
+		t.Errorf("waits for %q, want %q", got, want)
 	}
 }

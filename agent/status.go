@@ -50,7 +50,7 @@ func (l *loop) status() control.Status {
 		Mode:       string(l.cfg.Cluster.Mode),
 		ClusterMAC: l.id.clusterMAC.String(),
 		VIPs:       l.cfg.Cluster.VIPs,
-		Converged:  l.machine.Converged(),
+		Converged:  l.converged(),
 		Self:       l.cfg.Member.Name,
 		Version:    l.version,
 		Lease:      l.machine.Serving(),
