@@ -39,7 +39,7 @@ func (l *loop) answerTo(q question) (func() (answer, error), error) {
 			return answer{Part: &part}, nil
 		}, nil
 	case q.Counters != nil:
-		rule, engine := *q.Counters, l.engine
+		rule, engine, names := *q.Counters, l.engine, l.ruleNames()
 		return func() (answer, error) {
 			counters, err := engine.Counters()
 			if err != nil {
@@ -47,8 +47,8 @@ func (l *loop) answerTo(q question) (func() (answer, error), error) {
 			}
 			var out answer
 			for _, c := range counters {
-				if c.Rule == rule {
-					out.Counters = append(out.Counters, control.Counter{Rule: c.Rule, Reason: c.Reason.String(), Packets: c.Packets})
+				if names[c.Rule] == rule {
+					out.Counters = append(out.Counters, control.Counter{Rule: rule, Reason: c.Reason.String(), Packets: c.Packets})
 				}
 			}
 			return out, nil
@@ -58,8 +58,9 @@ func (l *loop) answerTo(q question) (func() (answer, error), error) {
 		if err := r.Check(); err != nil {
 			return nil, err
 		}
+		names := l.ruleNames()
 		return func() (answer, error) {
-			p, err := l.portion(r)
+			p, err := l.portion(r, names)
 			return answer{Portion: p}, err
 		}, nil
 	}

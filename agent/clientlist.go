@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/opennlb/opennlb/dataplane"
+	"github.com/opennlb/opennlb/nlbhash"
 	"github.com/opennlb/opennlb/portrules"
 )
 
@@ -27,7 +28,7 @@ type clientList struct {
 const (
 	partClients = 2048 // in one message
 	maxParts    = portrules.MaxClients / partClients
-	packedSize  = 32 // bytes: hash, rule, milliseconds of silence, address, port
+	packedSize  = 34 // bytes: hash, rule, bucket, milliseconds of silence, address, port
 )
 
 func packClients(clients []dataplane.Client) []byte {
@@ -36,7 +37,8 @@ func packClients(clients []dataplane.Client) []byte {
 	for _, c := range clients {
 		addr := c.Addr.Addr().As16()
 		out = be.AppendUint64(out, c.Key.Hash)
-		out = be.AppendUint16(out, uint16(c.Key.Rule))
+		out = be.AppendUint16(out, c.Key.Rule)
+		out = be.AppendUint16(out, c.Key.Bucket)
 		out = be.AppendUint32(out, uint32(c.Silent.Milliseconds()))
 		out = append(out, addr[:]...)
 		out = be.AppendUint16(out, c.Addr.Port())
@@ -44,20 +46,23 @@ func packClients(clients []dataplane.Client) []byte {
 	return out
 }
 
-func unpackClients(b []byte, rules int) ([]dataplane.Client, error) {
+// unpackClients leaves out those of rules that this member does not have, or no more.
+func unpackClients(b []byte, slots map[uint16]int) ([]dataplane.Client, error) {
 	if len(b)%packedSize != 0 || len(b) > partClients*packedSize {
 		return nil, fmt.Errorf("list of clients has %d bytes", len(b))
 	}
 	be := binary.BigEndian
 	out := make([]dataplane.Client, 0, len(b)/packedSize)
 	for ; len(b) > 0; b = b[packedSize:] {
-		c := dataplane.Client{Key: portrules.ClientKey{Rule: int(be.Uint16(b[8:])), Hash: be.Uint64(b)}}
-		if c.Key.Rule >= rules {
-			return nil, fmt.Errorf("list of clients names rule %d of %d", c.Key.Rule, rules)
+		c := dataplane.Client{Key: portrules.ClientKey{Hash: be.Uint64(b), Rule: be.Uint16(b[8:]), Bucket: be.Uint16(b[10:])}}
+		if c.Key.Bucket >= nlbhash.Buckets {
+			return nil, fmt.Errorf("list of clients names bucket %d of %d", c.Key.Bucket, nlbhash.Buckets)
 		}
-		c.Silent = time.Duration(be.Uint32(b[10:])) * time.Millisecond
-		c.Addr = netip.AddrPortFrom(netip.AddrFrom16([16]byte(b[14:])).Unmap(), be.Uint16(b[30:]))
-		out = append(out, c)
+		c.Silent = time.Duration(be.Uint32(b[12:])) * time.Millisecond
+		c.Addr = netip.AddrPortFrom(netip.AddrFrom16([16]byte(b[16:])).Unmap(), be.Uint16(b[32:]))
+		if _, ok := slots[c.Key.Rule]; ok {
+			out = append(out, c)
+		}
 	}
 	return out, nil
 }

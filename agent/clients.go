@@ -9,7 +9,6 @@ import (
 	"github.com/opennlb/opennlb/control"
 	"github.com/opennlb/opennlb/converge"
 	"github.com/opennlb/opennlb/dataplane"
-	"github.com/opennlb/opennlb/nlbhash"
 	"github.com/opennlb/opennlb/portrules"
 )
 
@@ -38,14 +37,14 @@ func (l *loop) clientList(rule int, all []dataplane.Client, limit int) (control.
 		return list, control.Refuse("rule %s keeps no clients: it has no timeout, and is not of UDP with affinity single or network", r.Name)
 	}
 	a := l.machine.Committed()
-	all = slices.DeleteFunc(all, func(c dataplane.Client) bool { return c.Key.Rule != rule || c.Silent >= keep })
+	all = slices.DeleteFunc(all, func(c dataplane.Client) bool { return c.Key.Rule != r.ID || c.Silent >= keep })
 	slices.SortFunc(all, func(a, b dataplane.Client) int {
 		return cmp.Or(cmp.Compare(a.Silent.Truncate(time.Millisecond), b.Silent.Truncate(time.Millisecond)), a.Addr.Compare(b.Addr))
 	})
 	list.Total = len(all)
 	for _, c := range all[:min(limit, len(all))] {
-		out := control.KeptClient{Client: c.Addr.Addr(), Bucket: int(c.Key.Hash % nlbhash.Buckets), Silent: control.Duration(c.Silent.Truncate(time.Millisecond))}
-		if r.Affinity == portrules.AffinityNone {
+		out := control.KeptClient{Client: c.Addr.Addr(), Bucket: int(c.Key.Bucket), Silent: control.Duration(c.Silent.Truncate(time.Millisecond))}
+		if r.Affinity == portrules.AffinityNone || r.ByFlow() {
 			out.Port = c.Addr.Port()
 		}
 		if a != nil {
@@ -62,7 +61,7 @@ func (l *loop) clientList(rule int, all []dataplane.Client, limit int) (control.
 // bucket. "": the owner or one of those who keep clients there, who claim them to the
 // owner only.
 func (l *loop) memberOf(a *converge.Assignment, t *converge.Table, c dataplane.Client) string {
-	bucket := int(c.Key.Hash % nlbhash.Buckets)
+	bucket := int(c.Key.Bucket)
 	if c.Mine {
 		return l.cfg.Member.Name
 	}

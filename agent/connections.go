@@ -9,7 +9,6 @@ import (
 	"github.com/opennlb/opennlb/converge"
 	"github.com/opennlb/opennlb/dataplane"
 	"github.com/opennlb/opennlb/dataplane/ebpf"
-	"github.com/opennlb/opennlb/nlbhash"
 	"github.com/opennlb/opennlb/portrules"
 )
 
@@ -102,7 +101,7 @@ func (l *loop) unconnected(c census) int {
 	connected := make(map[portrules.ClientKey]bool)
 	for _, conn := range c.conns {
 		if rule := l.policy.Lookup(conn.Local.Addr(), portrules.TCP, conn.Local.Port()); rule >= 0 {
-			connected[l.policy.ClientKey(rule, conn.Remote)] = true
+			connected[l.policy.ClientKey(rule, portrules.ProtoTCP, portrules.Flow{Src: conn.Remote, Dst: conn.Local})] = true
 		}
 	}
 	n := 0
@@ -118,7 +117,7 @@ func (l *loop) unconnected(c census) int {
 func (l *loop) occupied(counted census) []converge.Bitmap {
 	slots := make([]converge.Bitmap, len(l.cfg.Cluster.Rules)+1)
 	for _, o := range counted.kept {
-		slots[o.Key.Rule].Set(int(o.Key.Hash % nlbhash.Buckets))
+		slots[l.keep.slot[o.Key.Rule]].Set(int(o.Key.Bucket))
 	}
 	for _, c := range counted.conns {
 		rule := l.policy.Lookup(c.Local.Addr(), portrules.TCP, c.Local.Port())

@@ -185,9 +185,13 @@ func (l *loop) explainClient(e *control.Explanation, a *converge.Assignment, slo
 		return
 	}
 	keep := l.cfg.Cluster.Rules[slot].KeepClients(transportOf(e.Protocol))
-	key := l.policy.ClientKey(slot, netip.AddrPortFrom(e.Client, e.ClientPort))
+	pkt := packetOf(e.ExplainRequest)
+	key := l.policy.ClientKey(slot, pkt.Protocol, pkt.Flow())
 	c, ok := l.remembered(key)
 	if !ok || c.Silent >= keep {
+		if keep > 0 && l.cfg.Cluster.Rules[slot].ByFlow() && e.ClientPort == 0 {
+			say(e, "a new flow is meant; each flow stays with its member until it was silent for %s: give the client's port, as ADDRESS:PORT, to ask for one", keep)
+		}
 		return
 	}
 	stays := cmp.Or(l.memberOf(a, a.Slot(slot), dataplane.Client{Key: key, Client: c}), "its member")

@@ -6,7 +6,6 @@ import (
 
 	"github.com/opennlb/opennlb/converge"
 	"github.com/opennlb/opennlb/dataplane"
-	"github.com/opennlb/opennlb/nlbhash"
 	"github.com/opennlb/opennlb/portrules"
 )
 
@@ -24,6 +23,7 @@ const (
 // docs/CONVERGENCE.md. It is touched by the loop alone.
 type keeping struct {
 	rules []time.Duration // how long each keeps a silent client; 0: not at all
+	slot  map[uint16]int  // of each rule, by ID
 	some  bool            // of them do
 
 	informed bool      // knows the clients of the others, and so may answer clients that it does not know
@@ -52,8 +52,9 @@ type table struct {
 }
 
 func newKeeping(rules []portrules.Rule) keeping {
-	k := keeping{rules: make([]time.Duration, len(rules))}
+	k := keeping{rules: make([]time.Duration, len(rules)), slot: make(map[uint16]int)}
 	for i := range rules {
+		k.slot[rules[i].ID] = i
 		k.rules[i] = max(rules[i].KeepClients(portrules.TCP), rules[i].KeepClients(portrules.UDP), rules[i].KeepClients(portrules.SCTP))
 		k.some = k.some || k.rules[i] > 0
 	}
@@ -69,7 +70,8 @@ func (k *keeping) forget() {
 
 // keeps reports whether a client of this member stays with it.
 func (k *keeping) keeps(c dataplane.Client) bool {
-	return c.Mine && c.Key.Rule < len(k.rules) && c.Silent < k.rules[c.Key.Rule]+keepSlack
+	slot, ok := k.slot[c.Key.Rule]
+	return ok && c.Mine && c.Silent < k.rules[slot]+keepSlack
 }
 
 // withhold takes the rules that keep clients out of a member's shares: for one that does
@@ -218,7 +220,7 @@ func (l *loop) onTable(t table) error {
 func (l *loop) claim(a *converge.Assignment, mine []dataplane.Client) {
 	lists := make(map[uint8][]dataplane.Client)
 	for _, c := range mine {
-		owner := a.Slot(c.Key.Rule).Owner[c.Key.Hash%nlbhash.Buckets]
+		owner := a.Slot(l.keep.slot[c.Key.Rule]).Owner[c.Key.Bucket]
 		lists[owner] = append(lists[owner], c)
 	}
 	for _, m := range a.Members {
@@ -234,10 +236,11 @@ func (l *loop) claim(a *converge.Assignment, mine []dataplane.Client) {
 func (l *loop) nobodys(a *converge.Assignment, clients []dataplane.Client) (keys []portrules.ClientKey) {
 	self := l.cfg.Member.Priority
 	for _, c := range clients {
-		if c.Mine || c.Key.Rule >= len(l.keep.rules) {
+		slot, ok := l.keep.slot[c.Key.Rule]
+		if c.Mine || !ok {
 			continue
 		}
-		t, bucket := a.Slot(c.Key.Rule), int(c.Key.Hash%nlbhash.Buckets)
+		t, bucket := a.Slot(slot), int(c.Key.Bucket)
 		if t.Owner[bucket] == self && !slices.ContainsFunc(t.Held, func(h converge.Holding) bool {
 			return h.Priority != self && h.Buckets.Has(bucket) && l.mayClaim(a, h.Priority, c.Key)
 		}) {
@@ -268,7 +271,7 @@ func (l *loop) sendClients(to string, clients []dataplane.Client, all bool) {
 
 // onClients takes a part of another member's list.
 func (l *loop) onClients(from string, c clientList) error {
-	clients, err := unpackClients(c.Clients, len(l.keep.rules))
+	clients, err := unpackClients(c.Clients, l.keep.slot)
 	if err != nil {
 		l.log.Warn("drop a list of clients: do all members run the same version?", "from", from, "error", err)
 		return nil

@@ -16,19 +16,20 @@ import (
 
 func TestPackClients(t *testing.T) {
 	want := []dataplane.Client{
-		{Key: portrules.ClientKey{Rule: 1, Hash: 1<<63 + 7}, Client: portrules.Client{Addr: netip.MustParseAddrPort("192.0.2.7:65535"), Silent: 24 * time.Hour}},
-		{Key: portrules.ClientKey{Rule: 0, Hash: 0}, Client: portrules.Client{Addr: netip.MustParseAddrPort("[2001:db8::7]:0"), Silent: time.Millisecond}},
+		{Key: portrules.ClientKey{Rule: 1023, Bucket: 4095, Hash: 1<<63 + 7}, Client: portrules.Client{Addr: netip.MustParseAddrPort("192.0.2.7:65535"), Silent: 24 * time.Hour}},
+		{Key: portrules.ClientKey{Rule: 9, Bucket: 1, Hash: 0}, Client: portrules.Client{Addr: netip.MustParseAddrPort("[2001:db8::7]:0"), Silent: time.Millisecond}},
 	}
 	packed := packClients(want)
-	got, err := unpackClients(packed, 2)
+	got, err := unpackClients(packed, map[uint16]int{1023: 0, 9: 1})
 	if err != nil || !slices.Equal(got, want) {
 		t.Errorf("got %+v, %v", got, err)
 	}
-	if _, err := unpackClients(packed, 1); err == nil {
-		t.Error("a rule that there is not is taken")
+	if got, err := unpackClients(packed, map[uint16]int{0: 0, 9: 1}); err != nil || !slices.Equal(got, want[1:]) {
+		t.Errorf("without rule 1023: got %+v, %v", got, err)
 	}
-	for _, bad := range [][]byte{packed[1:], make([]byte, (partClients+1)*packedSize)} {
-		if _, err := unpackClients(bad, 2); err == nil {
+	bucket := packClients([]dataplane.Client{{Key: portrules.ClientKey{Bucket: 4096}}})
+	for _, bad := range [][]byte{packed[1:], make([]byte, (partClients+1)*packedSize), bucket} {
+		if _, err := unpackClients(bad, map[uint16]int{0: 0}); err == nil {
 			t.Errorf("%d bytes are taken", len(bad))
 		}
 	}
@@ -78,8 +79,8 @@ func TestWithhold(t *testing.T) {
 // An owner takes a client that it left alone when all who keep clients in its bucket
 // have told theirs, under the epoch in force, and it is not among them.
 func TestNobodys(t *testing.T) {
-	const bucket, rule = 7, 0
-	key := portrules.ClientKey{Rule: rule, Hash: 4096*5 + bucket}
+	const bucket, rule = 7, 300
+	key := portrules.ClientKey{Rule: rule, Bucket: bucket, Hash: 5}
 	theirs := []dataplane.Client{{Key: key}}
 	list := func(epoch uint64, keys ...portrules.ClientKey) *roll {
 		r := &roll{epoch: epoch, want: 1, parts: map[int]bool{0: true}, keys: make(map[portrules.ClientKey]bool)}
@@ -112,7 +113,7 @@ func TestNobodys(t *testing.T) {
 			a.Tables[0].Held[i].Buckets.Set(bucket)
 		}
 		l := &loop{cfg: &config.Config{Member: config.Member{Name: "a", Priority: 1}}}
-		l.keep.rules, l.keep.claims = []time.Duration{time.Minute}, row.claims
+		l.keep.rules, l.keep.slot, l.keep.claims = []time.Duration{time.Minute}, map[uint16]int{rule: 0}, row.claims
 		if got := l.nobodys(a, row.clients); len(got) != row.want {
 			t.Errorf("%s: %v", row.name, got)
 		}

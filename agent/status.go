@@ -27,8 +27,9 @@ func (b backend) Events(after uint64) ([]control.Event, <-chan struct{}) {
 
 // Status implements control.Backend.
 func (b backend) Status(ctx context.Context) (s control.Status, err error) {
+	var names map[uint16]string
 	err = b.l.do(ctx, func() error {
-		s = b.l.status()
+		s, names = b.l.status(), b.l.ruleNames()
 		return nil
 	})
 	if err != nil {
@@ -39,9 +40,18 @@ func (b backend) Status(ctx context.Context) (s control.Status, err error) {
 		return s, err
 	}
 	for _, c := range counters {
-		s.Dataplane.Counters = append(s.Dataplane.Counters, control.Counter{Rule: c.Rule, Reason: c.Reason.String(), Packets: c.Packets})
+		s.Dataplane.Counters = append(s.Dataplane.Counters, control.Counter{Rule: names[c.Rule], Reason: c.Reason.String(), Packets: c.Packets})
 	}
 	return s, nil
+}
+
+// ruleNames are the names of the rules by ID; what no rule covers has none.
+func (l *loop) ruleNames() map[uint16]string {
+	names := make(map[uint16]string)
+	for _, r := range l.cfg.Cluster.Rules {
+		names[r.ID] = r.Name
+	}
+	return names
 }
 
 func (l *loop) status() control.Status {
@@ -172,7 +182,7 @@ func (l *loop) warnings() []string {
 		out = append(out, fmt.Sprintf("this member takes no part yet in rules that keep clients: %s did not tell its clients: look at its log", strings.Join(l.untold(a), ", ")))
 	}
 	if n := l.keep.remembered; n > portrules.MaxClients*9/10 {
-		out = append(out, fmt.Sprintf("%d clients are remembered, of at most %d: those silent for longest are forgotten, and may move to another member: shorten the timeout of rules", n, portrules.MaxClients))
+		out = append(out, fmt.Sprintf("%d clients are remembered, of at most %d: those silent for longest are forgotten, and may move to another member: shorten the timeout of rules, and give services of single UDP packets affinity none", n, portrules.MaxClients))
 	}
 	if n := l.membership.Stats().WrongKey; n > 0 {
 		out = append(out, plural(int(n), "packet")+" from holders of another cluster key: compare membership.key_file on all members")

@@ -33,7 +33,9 @@ type portion struct {
 // Trace implements control.Backend.
 func (b backend) Trace(ctx context.Context, r control.TraceRequest) (<-chan control.Sample, error) {
 	var others []string
+	var names map[uint16]string
 	err := b.l.do(ctx, func() error {
+		names = b.l.ruleNames()
 		for _, p := range b.l.peers {
 			if r.All && p.Name != b.l.cfg.Member.Name {
 				others = append(others, p.Name)
@@ -44,7 +46,7 @@ func (b backend) Trace(ctx context.Context, r control.TraceRequest) (<-chan cont
 	if err != nil {
 		return nil, err
 	}
-	here, err := b.l.trace(ctx, r)
+	here, err := b.l.trace(ctx, r, names)
 	if err != nil {
 		return nil, err
 	}
@@ -110,10 +112,10 @@ func (b backend) traceOther(ctx context.Context, out chan<- control.Sample, memb
 }
 
 // portion traces here for another member.
-func (l *loop) portion(r control.TraceRequest) (*portion, error) {
+func (l *loop) portion(r control.TraceRequest, names map[uint16]string) (*portion, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	samples, err := l.trace(ctx, r)
+	samples, err := l.trace(ctx, r, names)
 	if err != nil {
 		return nil, err
 	}
@@ -133,8 +135,9 @@ func (l *loop) portion(r control.TraceRequest) (*portion, error) {
 	return p, nil
 }
 
-// trace shows the decisions of this member. It needs nothing of the loop that changes.
-func (l *loop) trace(ctx context.Context, r control.TraceRequest) (<-chan control.Sample, error) {
+// trace shows the decisions of this member. names are those of the rules, by ID. It needs
+// nothing else of the loop that changes.
+func (l *loop) trace(ctx context.Context, r control.TraceRequest, names map[uint16]string) (<-chan control.Sample, error) {
 	tracer, ok := l.engine.(dataplane.Tracer)
 	if !ok {
 		return nil, control.Refuse("the data plane %s cannot be traced: that takes eBPF", l.engine.Kind())
@@ -157,7 +160,7 @@ func (l *loop) trace(ctx context.Context, r control.TraceRequest) (<-chan contro
 		defer close(out)
 		for s := range samples {
 			select {
-			case out <- sampleOf(l.cfg.Member.Name, s):
+			case out <- sampleOf(l.cfg.Member.Name, names[s.Rule], s):
 			case <-ctx.Done():
 			}
 		}
@@ -165,14 +168,14 @@ func (l *loop) trace(ctx context.Context, r control.TraceRequest) (<-chan contro
 	return out, nil
 }
 
-func sampleOf(member string, s dataplane.Sample) control.Sample {
+func sampleOf(member, rule string, s dataplane.Sample) control.Sample {
 	return control.Sample{
 		Time:   time.Now().Add(-time.Duration(dataplane.Now() - s.At)),
 		Member: member,
 		Client: s.Client.Addr(), ClientPort: s.Client.Port(),
 		VIP: s.VIP.Addr(), Port: s.VIP.Port(),
 		Protocol: protocolName(s.Protocol),
-		Rule:     s.Rule,
+		Rule:     rule,
 		Verdict:  s.Reason.Verdict().String(), Reason: s.Reason.String(),
 		Missed: s.Missed,
 	}

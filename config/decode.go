@@ -38,7 +38,9 @@ func decodeCluster(s section) Cluster {
 	take(s, "detection", &c.Detection, word("fast", "normal", "relaxed"))
 	take(s, "dampening", &c.Dampening, boolean)
 	for _, rule := range s.sections("rules") {
-		c.Rules = append(c.Rules, decodeRule(rule))
+		r := decodeRule(rule)
+		r.ID = uint16(len(c.Rules)) // more than there may be are refused later
+		c.Rules = append(c.Rules, r)
 	}
 	return c
 }

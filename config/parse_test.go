@@ -67,10 +67,10 @@ func TestReference(t *testing.T) {
 			Dampening: true,
 			Rules: []portrules.Rule{
 				{Name: "http", Protocol: portrules.TCP, First: 80, Last: 443, Mode: portrules.Multiple, Affinity: portrules.AffinitySingle},
-				{Name: "dns", VIP: vip, Protocol: portrules.Both, First: 53, Last: 53, Mode: portrules.Multiple, Affinity: portrules.AffinityNone},
-				{Name: "admin", Protocol: portrules.TCP, First: 8443, Last: 8443, Mode: portrules.Single, Affinity: portrules.AffinitySingle},
-				{Name: "shop", Protocol: portrules.TCP, First: 8080, Last: 8080, Mode: portrules.Multiple, Affinity: portrules.AffinityNetwork, PrefixV4: 20, PrefixV6: 48},
-				{Name: "telnet", Protocol: portrules.TCP, First: 23, Last: 23, Mode: portrules.Disabled, Affinity: portrules.AffinitySingle, Reject: true},
+				{Name: "dns", ID: 1, VIP: vip, Protocol: portrules.Both, First: 53, Last: 53, Mode: portrules.Multiple, Affinity: portrules.AffinityNone},
+				{Name: "admin", ID: 2, Protocol: portrules.TCP, First: 8443, Last: 8443, Mode: portrules.Single, Affinity: portrules.AffinitySingle},
+				{Name: "shop", ID: 3, Protocol: portrules.TCP, First: 8080, Last: 8080, Mode: portrules.Multiple, Affinity: portrules.AffinityNetwork, PrefixV4: 20, PrefixV6: 48},
+				{Name: "telnet", ID: 4, Protocol: portrules.TCP, First: 23, Last: 23, Mode: portrules.Disabled, Affinity: portrules.AffinitySingle, Reject: true},
 			},
 		},
 		Member: Member{

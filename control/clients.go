@@ -38,7 +38,7 @@ type ClientList struct {
 // KeptClient is what the rule's affinity takes for one client.
 type KeptClient struct {
 	Client netip.Addr `json:"client"`         // with affinity network one of its prefix
-	Port   uint16     `json:"port,omitempty"` // with affinity none
+	Port   uint16     `json:"port,omitempty"` // with affinity none, and of a flow
 	Member string     `json:"member"`         // who answers it; "" where the member asked does not know
 	Bucket int        `json:"bucket"`
 	Owner  string     `json:"owner"` // of the bucket: who answers new clients

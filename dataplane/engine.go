@@ -32,6 +32,8 @@ type Engine interface {
 	// Install puts a policy in force, at one instant, and makes ready the next, if it
 	// is not nil; the one that was next before is forgotten. A policy keeps its pointer
 	// from next to now, and is then switched to without delay. It must not change.
+	// When a rule's ID is in neither any more, what was counted and who is remembered
+	// under it is forgotten before Install returns.
 	Install(now *portrules.Policy, next *Next) error
 	// Renew lets the engine answer until an instant. It is absolute so that an
 	// agent that was frozen between deciding and renewing grants nothing: the
@@ -41,7 +43,8 @@ type Engine interface {
 	// also those of this member should they come back. A reader who is late misses
 	// the oldest. It is closed by Close.
 	Beacons() <-chan converge.Beacon
-	// Counters reads the packets counted since the engine was opened.
+	// Counters reads the packets counted since the engine was opened, without those of
+	// rules that are gone.
 	Counters() ([]Counter, error)
 	// Kind is the engine that runs: "xdp", "tc" or "afpacket".
 	Kind() string
@@ -76,7 +79,7 @@ func (i Instant) Add(d time.Duration) Instant { return i + Instant(d) }
 
 // Counter is the number of packets that left through one exit.
 type Counter struct {
-	Rule    string           `json:"rule"` // "" for traffic that no rule covers
-	Reason  portrules.Reason `json:"reason"`
-	Packets uint64           `json:"packets"`
+	Rule    uint16 // its ID; portrules.NumRuleIDs: of traffic that no rule covers
+	Reason  portrules.Reason
+	Packets uint64
 }

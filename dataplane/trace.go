@@ -31,7 +31,7 @@ type Sample struct {
 	Client   netip.AddrPort   // port 0 where there is none
 	VIP      netip.AddrPort   //
 	Protocol uint8            // of the IP header; for IPv6 of the fixed one
-	Rule     string           // "" for traffic that no rule covers
+	Rule     uint16           // its ID; portrules.NumRuleIDs: no rule covers it
 	Reason   portrules.Reason // which also says the verdict
 	Missed   uint64           // packets that matched and were not told, since the trace began
 }

@@ -35,7 +35,7 @@ func (m *Member) lastCounters() ([]control.Counter, error) {
 
 // pinnedCounters is nil where nothing is pinned.
 func (m *Member) pinnedCounters() ([]control.Counter, error) {
-	pinned, err := ebpf.ReadPinnedCounters(m.lab.Name, m.Name)
+	pinned, rules, err := ebpf.ReadPinnedCounters(m.lab.Name, m.Name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -44,7 +44,7 @@ func (m *Member) pinnedCounters() ([]control.Counter, error) {
 	}
 	counters := []control.Counter{}
 	for _, c := range pinned {
-		counters = append(counters, control.Counter{Rule: c.Rule, Reason: c.Reason.String(), Packets: c.Packets})
+		counters = append(counters, control.Counter{Rule: rules[c.Rule], Reason: c.Reason.String(), Packets: c.Packets})
 	}
 	return counters, nil
 }

@@ -85,9 +85,12 @@ func (p *Policy) hashOf(rule int, client netip.AddrPort) uint64 {
 	return nlbhash.Sum(p.HashKey, p.AppendKey(buf[:0], rule, client))
 }
 
-// ClientKey is what stands for a client in the table of clients.
-func (p *Policy) ClientKey(rule int, client netip.AddrPort) ClientKey {
-	return ClientKey{rule, p.hashOf(rule, client)}
+// hash is hashOf for a protocol. Without ports, a client is its address.
+func (p *Policy) hash(rule int, protocol uint8, client netip.AddrPort) uint64 {
+	if rule >= 0 && p.Rules[rule].Affinity == AffinityNone && transport(protocol) == 0 {
+		rule = -1
+	}
+	return p.hashOf(rule, client)
 }
 
 func (r *Rule) covers(vip netip.Addr, protocol Protocol, port uint16) bool {

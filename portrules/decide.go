@@ -94,9 +94,9 @@ func (p *Policy) decide(d *Decision, pkt *Packet, env Env) (Verdict, Reason) {
 		}
 		return Accept, DefaultHost
 	}
-	hash := p.ask(d, protocol, flow.Src)
+	p.ask(d, protocol, flow.Src)
 	if keep := p.keep(d.Rule, protocol); keep > 0 && env.Client != nil {
-		d.Client = ClientKey{d.Rule, hash}
+		d.Client = p.ClientKey(d.Rule, protocol, flow)
 		if verdict, reason, decided := d.kept(pkt, keep, env.Client); decided {
 			return verdict, reason
 		}
@@ -117,16 +117,10 @@ func (p *Policy) refuse(d *Decision, client netip.AddrPort) Reason {
 	return Rejected
 }
 
-// ask fills in the part of the decision that a table gives (9, 10), and returns the hash
-// of the client. Without ports, a client is its address.
-func (p *Policy) ask(d *Decision, protocol uint8, client netip.AddrPort) (hash uint64) {
-	hash = p.hashOf(d.Rule, client)
-	if d.Rule >= 0 && p.Rules[d.Rule].Affinity == AffinityNone && transport(protocol) == 0 {
-		hash = p.hashOf(-1, client)
-	}
-	d.Table, d.Bucket = p.TableOf(d.Rule), int(hash%nlbhash.Buckets)
+// ask fills in the part of the decision that a table gives (9, 10).
+func (p *Policy) ask(d *Decision, protocol uint8, client netip.AddrPort) {
+	d.Table, d.Bucket = p.TableOf(d.Rule), int(p.hash(d.Rule, protocol, client)%nlbhash.Buckets)
 	d.Flags = p.Tables[d.Table][d.Bucket]
-	return hash
 }
 
 func (p *Policy) decideARP(pkt *Packet) (Verdict, Reason) {

@@ -3,10 +3,12 @@ package portrules
 import (
 	"net/netip"
 	"time"
+
+	"github.com/opennlb/opennlb/nlbhash"
 )
 
 const (
-	// KeepUDP is how long a client of UDP that falls silent keeps its member, where
+	// KeepUDP is how long a flow of UDP that falls silent keeps its member, where
 	// the rule has no timeout and its affinity is not none.
 	KeepUDP = 30 * time.Second
 	// KeepGuard is how much longer than that a new owner leaves a client alone: two
@@ -14,8 +16,8 @@ const (
 	KeepGuard = time.Second
 )
 
-// KeepClients is how long a client that falls silent keeps its member, whatever happens
-// to its bucket; 0: not at all.
+// KeepClients is how long a client that falls silent, or a flow of it, see ByFlow, keeps
+// its member, whatever happens to its bucket; 0: not at all.
 func (r *Rule) KeepClients(protocol Protocol) time.Duration {
 	switch {
 	case r.Mode == Disabled || !r.Protocol.Has(protocol):
@@ -28,11 +30,33 @@ func (r *Rule) KeepClients(protocol Protocol) time.Duration {
 	return 0
 }
 
-// ClientKey is what makes two packets those of one client: all that the rule's
-// affinity tells apart.
+// ByFlow reports whether a rule keeps each flow of a client by itself, and not the client:
+// without a timeout, so that a client that never falls silent, a resolver, say, takes its
+// new flows to the owner of its bucket.
+func (r *Rule) ByFlow() bool { return r.Timeout == 0 }
+
+// isFlow reports whether a packet to a port is of one flow among many: with UDP. Tunnels
+// have no ports, and IKE goes with the tunnels that it sets up.
+func isFlow(protocol uint8, port uint16) bool {
+	return protocol == ProtoUDP && port != portIKE && port != portIKENAT
+}
+
+// ClientKey is what makes two packets those of one client, or of one flow.
 type ClientKey struct {
-	Rule int    // index into Policy.Rules
-	Hash uint64 // of the affinity key; its lowest bits are the bucket
+	Rule   uint16 // ID
+	Bucket uint16 // of the client
+	Hash   uint64 // of the affinity key or, of a flow, of address and port
+}
+
+// ClientKey is what stands for a client of a rule, or for its flow, in the table of clients.
+func (p *Policy) ClientKey(rule int, protocol uint8, f Flow) ClientKey {
+	hash := p.hash(rule, protocol, f.Src)
+	key := ClientKey{p.Rules[rule].ID, uint16(hash % nlbhash.Buckets), hash}
+	if p.Rules[rule].ByFlow() && isFlow(protocol, f.Dst.Port()) {
+		var buf [18]byte
+		key.Hash = nlbhash.Sum(p.HashKey, AppendAffinityKey(buf[:0], AffinityNone, f.Src))
+	}
+	return key
 }
 
 // Client is what a member remembers of a client. Every member hears all clients, and so

@@ -1,6 +1,7 @@
 package portrules
 
 import (
+	"fmt"
 	"net/netip"
 
 	"github.com/opennlb/opennlb/nlbhash"
@@ -29,4 +30,27 @@ type Policy struct {
 	RuleTable    []int     // index into Tables, one per rule; ignored for Disabled
 	DefaultTable int       // index into Tables for traffic that no rule covers
 	Tables       []Buckets // rules with equal targets share one
+}
+
+// CheckIDs reports a rule whose ID is out of range or another's, too. Packets are counted
+// and clients remembered by ID: it belongs to a name for as long as a policy has the rule,
+// wherever in the list. Once a policy without it is in force and nothing else is next, it
+// stands for nothing, and may be given away.
+func (p *Policy) CheckIDs() error {
+	var taken [NumRuleIDs]bool
+	for _, r := range p.Rules {
+		if r.ID >= NumRuleIDs || taken[r.ID] {
+			return fmt.Errorf("rule %q has ID %d, which is another's or not below %d", r.Name, r.ID, NumRuleIDs)
+		}
+		taken[r.ID] = true
+	}
+	return nil
+}
+
+// RuleID is the ID of the rule at an index, NumRuleIDs for -1, which stands for no rule.
+func (p *Policy) RuleID(rule int) uint16 {
+	if rule < 0 {
+		return NumRuleIDs
+	}
+	return p.Rules[rule].ID
 }

@@ -77,8 +77,8 @@ func checkDecision(t *testing.T, p *portrules.Policy, pkt *portrules.Packet, env
 	if d.Verdict == portrules.Accept && d.Reason != portrules.NeighborReply && env.Fence != 0 && env.Fence >= p.Epoch {
 		t.Errorf("accepted as %v in epoch %d behind fence %d", d.Reason, p.Epoch, env.Fence)
 	}
-	if d.Note != portrules.NoteNothing && d.Client.Hash%4096 != uint64(d.Bucket) {
-		t.Errorf("client %x is not of bucket %d", d.Client.Hash, d.Bucket)
+	if d.Note != portrules.NoteNothing && (int(d.Client.Bucket) != d.Bucket || d.Client.Rule != p.RuleID(d.Rule)) {
+		t.Errorf("client %+v is not of bucket %d of rule %d", d.Client, d.Bucket, d.Rule)
 	}
 	if d.Note == portrules.NoteOther && (d.Reason == portrules.New || d.Reason == portrules.Owner) {
 		t.Errorf("accepted as %v and noted as another's client", d.Reason)

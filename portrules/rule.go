@@ -42,9 +42,14 @@ const (
 	DefaultPrefixV6 = 64
 )
 
+// NumRuleIDs is how many IDs there are; also the number by which what no rule covers is
+// counted.
+const NumRuleIDs = 1024
+
 // Rule is one port rule as the administrator wrote it.
 type Rule struct {
 	Name     string
+	ID       uint16     // 0 to NumRuleIDs-1, see Policy.CheckIDs
 	VIP      netip.Addr // zero: all VIPs
 	Protocol Protocol
 	First    uint16 // first port of the range

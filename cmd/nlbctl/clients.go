@@ -19,7 +19,8 @@ func (c *cli) clients() *cobra.Command {
 		Short: "List the clients that a rule keeps on their member",
 		Long: `List the clients of a rule that has a timeout, or is of UDP with affinity single or
 network, as the member asked knows them. Such a client stays with its member, whatever
-becomes of its bucket, until it was silent for that long.`,
+becomes of its bucket, until it was silent for that long. Without a timeout it is each flow
+of UDP that stays, for 30 s.`,
 		Example:           "  nlbctl clients http",
 		Args:              exactly("RULE"),
 		ValidArgsFunction: c.completeRules,

@@ -13,7 +13,7 @@ import (
 // The decision alone, with the look at the clock.
 func BenchmarkDecide(b *testing.B) {
 	j := newJudge(frames.Self, frames.BeaconKey, func(portrules.Flow) bool { return false })
-	j.install(frames.Policy(nil), moment{})
+	j.install(frames.Policy(nil), nil, moment{})
 	j.lease.Store(math.MaxInt64)
 	frame := frames.TCPFrame(testClient, netip.AddrPortFrom(frames.VIP4, 443), frames.SYN)
 	now := newClock()

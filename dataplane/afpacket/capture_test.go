@@ -42,7 +42,7 @@ func TestCapture(t *testing.T) {
 			p = frames.RandomPolicy(rng)
 			p.Epoch = uint64(n+1)<<31 - 1
 			ref.policy = p
-			j.install(p, moment{real: at(n).UnixNano(), monotonic: 1})
+			j.install(p, everyID(), moment{real: at(n).UnixNano(), monotonic: 1})
 		}
 		frame := frames.Random(rng, p)
 		must(t, w.WritePacket(gopacket.CaptureInfo{Timestamp: at(n), CaptureLength: len(frame), Length: len(frame)}, frame))

@@ -20,10 +20,29 @@ func (c *clients) get(key portrules.ClientKey, now dataplane.Instant) (portrules
 	return c.table.Get(key, int64(now))
 }
 
-func (c *clients) note(d *portrules.Decision, pkt *portrules.Packet, now dataplane.Instant) {
+// note remembers a client, unless its rule is gone.
+func (c *clients) note(rule *counts, d *portrules.Decision, pkt *portrules.Packet, now dataplane.Instant) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if rule.gone.Load() { // asked under the lock: else it may be forgotten just now
+		return
+	}
 	c.table.Note(d.Note, d.Client, netip.AddrPortFrom(pkt.Src, pkt.SrcPort), int64(now))
+}
+
+// forgetRules removes the clients of rules, by ID, that are marked as gone.
+func (c *clients) forgetRules(gone map[uint16]bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var keys []portrules.ClientKey
+	for k := range c.table.All(0) {
+		if gone[k.Rule] {
+			keys = append(keys, k)
+		}
+	}
+	for _, k := range keys {
+		c.table.Forget(k)
+	}
 }
 
 // Client looks one up, see dataplane.Clients.

@@ -40,11 +40,18 @@ var errClosed = errors.New("the engine is closed")
 // Install puts a policy in force for all frames that arrive from now on. Frames that
 // wait in the ring are judged by the policy of their time. What is next needs no
 // preparation, and no beacon switches to it: that is the agent's part here.
-func (e *Engine) Install(p *portrules.Policy, _ *dataplane.Next) error {
+func (e *Engine) Install(p *portrules.Policy, next *dataplane.Next) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.closed {
 		return errClosed
+	}
+	if err := p.CheckIDs(); err != nil {
+		return err
+	}
+	var following *portrules.Policy
+	if next != nil {
+		following = next.Policy
 	}
 	same := e.vips != nil && slices.Equal(p.VIPs, e.vips)
 	if !same { // first keep new VIPs from the kernel
@@ -59,7 +66,7 @@ func (e *Engine) Install(p *portrules.Policy, _ *dataplane.Next) error {
 			return err
 		}
 	}
-	e.judge.install(p, present())
+	e.judge.install(p, following, present())
 	if same {
 		return nil
 	}

@@ -38,19 +38,27 @@ func newJudge(priority uint8, key nlbhash.Key, hasSocket func(portrules.Flow) bo
 	if priority != 0 {
 		j.env.Beacon = j.hear
 	}
-	j.install(&portrules.Policy{}, moment{})
+	j.install(&portrules.Policy{}, nil, moment{})
 	return j
 }
 
-// install puts a policy in force for the frames that arrive from now on.
-func (j *judge) install(p *portrules.Policy, now moment) {
-	v := version{policy: p, counts: j.counters.of(p.Rules), since: now}
+// install puts a policy in force for the frames that arrive from now on. What was counted
+// and who is remembered of rules that are neither in it nor in next, which may be nil, is
+// forgotten.
+func (j *judge) install(p, next *portrules.Policy, now moment) {
+	v := version{policy: p, counts: j.counters.of(p), since: now}
 	var old history
 	if h := j.policies.Load(); h != nil {
 		old = *h
 	}
-	next := old.with(v)
-	j.policies.Store(&next)
+	all := old.with(v)
+	j.policies.Store(&all)
+	if next == nil {
+		next = p
+	}
+	if gone := j.counters.retire(p, next); len(gone) > 0 {
+		j.clients.forgetRules(gone)
+	}
 }
 
 // decide is the whole decision about a frame that arrived at an instant of the real
@@ -67,7 +75,7 @@ func (j *judge) decide(frame []byte, arrived int64, now dataplane.Instant) portr
 		j.fragments.note(pkt.Fragment.Key, d.RecordFragment)
 	}
 	if d.Note != portrules.NoteNothing {
-		j.clients.note(&d, &pkt, j.heard)
+		j.clients.note(v.counts[d.Rule], &d, &pkt, j.heard)
 	}
 	if d.Verdict != portrules.Pass {
 		v.count(d)

@@ -21,7 +21,7 @@ func TestVectors(t *testing.T) {
 		}
 		j := newJudge(frames.Self, frames.BeaconKey, func(f portrules.Flow) bool { return f == v.Socket })
 		j.listener = *v.Listener()
-		j.install(v.Policy, moment{})
+		j.install(v.Policy, nil, moment{})
 		j.lease.Store(math.MaxInt64)
 		if v.LeaseOver {
 			j.lease.Store(0)
@@ -70,10 +70,7 @@ func checkCounted(t *testing.T, v frames.Vector, got []dataplane.Counter) {
 		}
 		return
 	}
-	want := dataplane.Counter{Reason: v.Reason, Packets: 1}
-	if v.Rule >= 0 {
-		want.Rule = v.Policy.Rules[v.Rule].Name
-	}
+	want := dataplane.Counter{Rule: v.Policy.RuleID(v.Rule), Reason: v.Reason, Packets: 1}
 	if len(got) != 1 || got[0] != want {
 		t.Errorf("%s: counted %v, want %v", v.Name, got, want)
 	}
@@ -93,7 +90,7 @@ func TestRandom(t *testing.T) {
 		p := frames.RandomPolicy(rng)
 		p.Epoch = uint64(n+1)<<31 - 1 // above the fence that the one before left
 		ref.policy, ref.leaseOver = p, n%10 == 9
-		j.install(p, moment{real: int64(n)})
+		j.install(p, everyID(), moment{real: int64(n)})
 		j.lease.Store(math.MaxInt64)
 		if ref.leaseOver {
 			j.lease.Store(0)
@@ -113,6 +110,15 @@ func TestRandom(t *testing.T) {
 			t.Errorf("%v only %d times", reason, ref.reasons[reason])
 		}
 	}
+}
+
+// everyID is a policy that is never in force. As the next one it keeps the counts of all.
+func everyID() *portrules.Policy {
+	p := &portrules.Policy{Rules: make([]portrules.Rule, portrules.NumRuleIDs)}
+	for i := range p.Rules {
+		p.Rules[i].ID = uint16(i)
+	}
+	return p
 }
 
 // followed returns the frame and, where it is the first fragment of an IPv4 datagram,
@@ -195,7 +201,7 @@ func TestDecideDoesNotAllocate(t *testing.T) {
 			continue // these remember something
 		}
 		j := newJudge(frames.Self, frames.BeaconKey, func(portrules.Flow) bool { return false })
-		j.install(v.Policy, moment{})
+		j.install(v.Policy, nil, moment{})
 		j.lease.Store(math.MaxInt64)
 		j.decide(v.Frame, 0, 1)
 		if n := testing.AllocsPerRun(10, func() { j.decide(v.Frame, 0, 1) }); n != 0 {

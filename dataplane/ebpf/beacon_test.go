@@ -71,9 +71,9 @@ func TestFenceOnTheWire(t *testing.T) {
 					t.Errorf("%s: answers: %t", what, got)
 				}
 				if answers {
-					want[dataplane.Counter{Rule: "dns", Reason: portrules.Owner}]++
+					want[dataplane.Counter{Rule: p.RuleID(frames.DNS), Reason: portrules.Owner}]++
 				} else {
-					want[dataplane.Counter{Reason: portrules.Fenced}]++
+					want[uncovered(portrules.Fenced)]++
 				}
 			}
 
@@ -104,9 +104,9 @@ func TestFenceOnTheWire(t *testing.T) {
 			install(t, e, p)
 			expect(p.Epoch-1, true, "policy of a higher epoch")
 
-			want[dataplane.Counter{Reason: portrules.BeaconHeard}] = 5
-			want[dataplane.Counter{Reason: portrules.BeaconForged}] = 1
-			want[dataplane.Counter{Reason: portrules.BeaconReplayed}] = 1
+			want[uncovered(portrules.BeaconHeard)] = 5
+			want[uncovered(portrules.BeaconForged)] = 1
+			want[uncovered(portrules.BeaconReplayed)] = 1
 			if err := want.compare(nil, ipv4Only(counters(t, e))); err != nil {
 				t.Error(err)
 			}
@@ -243,11 +243,11 @@ func TestBeaconsUnread(t *testing.T) {
 			t.Fatalf("beacon %d: %d, %v", seq, code, err)
 		}
 	}
-	got, err := readCounters(frozen.counters, &numbering{})
+	got, err := readCounters(frozen.counters, names{}.counted())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := (tally{dataplane.Counter{Reason: portrules.BeaconHeard}: many}).compare(nil, got); err != nil {
+	if err := (tally{uncovered(portrules.BeaconHeard): many}).compare(nil, got); err != nil {
 		t.Error(err)
 	}
 }
@@ -286,7 +286,7 @@ func TestFenceIsMonotonic(t *testing.T) {
 	if e.Fence() != highest {
 		t.Errorf("fence %d, want %d", e.Fence(), highest)
 	}
-	want := tally{dataplane.Counter{Reason: portrules.BeaconHeard}: uint64(total)}
+	want := tally{uncovered(portrules.BeaconHeard): uint64(total)}
 	if err := want.compare(nil, counters(t, e)); err != nil {
 		t.Error(err)
 	}

@@ -49,6 +49,7 @@ func BenchmarkDecision(b *testing.B) {
 		{"ipv6 tcp ack, socket asked, few rules", asked, frames.TCPFrame(v6, netip.AddrPortFrom(frames.VIP6, 80), frames.ACK)},
 		{"ipv4 tcp ack, owner, few rules", frames.Policy(own), frames.TCPFrame(v4, netip.AddrPortFrom(frames.VIP4, 80), frames.ACK)},
 		{"ipv4 udp, client kept, few rules", frames.Policy(own), frames.UDPFrame(v4, netip.AddrPortFrom(frames.VIP4, 8000))},
+		{"ipv4 udp, flow kept, few rules", frames.Policy(own), frames.UDPFrame(v4, netip.AddrPortFrom(frames.VIP4, 65535))},
 		{"ipv4 not a vip", few, frames.TCPFrame(v4, netip.AddrPortFrom(frames.Own4, 80), frames.SYN)},
 		{"beacon once more", few, beacon(saying(1, withMe, 1))},
 		{"beacon forged", few, forged},

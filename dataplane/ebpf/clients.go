@@ -38,6 +38,10 @@ func (e *Engine) Clients() ([]dataplane.Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	return listClients(m)
+}
+
+func listClients(m *ebpf.Map) ([]dataplane.Client, error) {
 	var out []dataplane.Client
 	var cursor ebpf.MapBatchCursor
 	keys, values := make([]nlbClient, clientBatch), make([]nlbKnown, clientBatch)
@@ -45,7 +49,7 @@ func (e *Engine) Clients() ([]dataplane.Client, error) {
 		n, err := m.BatchLookup(&cursor, keys, values, nil)
 		now := dataplane.Now()
 		for i := range n {
-			out = append(out, dataplane.Client{Key: portrules.ClientKey{Rule: int(keys[i].Rule), Hash: keys[i].Hash}, Client: values[i].client(now)})
+			out = append(out, dataplane.Client{Key: keyOf(keys[i]), Client: values[i].client(now)})
 		}
 		if errors.Is(err, ebpf.ErrKeyNotExist) {
 			return out, nil
@@ -79,8 +83,32 @@ func (e *Engine) Forget(keys []portrules.ClientKey) error {
 		return err
 	}
 	for _, k := range keys {
-		if err := m.Delete(clientKey(k)); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-			return fmt.Errorf("remove from table of clients: %w", err)
+		if err := deleteClient(m, k); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func deleteClient(m *ebpf.Map, k portrules.ClientKey) error {
+	if err := m.Delete(clientKey(k)); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		return fmt.Errorf("remove from table of clients: %w", err)
+	}
+	return nil
+}
+
+// forgetRules removes the clients of rules, by ID.
+func forgetRules(m *ebpf.Map, gone map[uint16]bool) error {
+	all, err := listClients(m)
+	if err != nil {
+		return err
+	}
+	for _, c := range all {
+		if !gone[c.Key.Rule] {
+			continue
+		}
+		if err := deleteClient(m, c.Key); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -109,7 +137,11 @@ func (e *Engine) clientMap() (*ebpf.Map, error) {
 }
 
 func clientKey(k portrules.ClientKey) *nlbClient {
-	return &nlbClient{Hash: k.Hash, Rule: uint32(k.Rule)}
+	return &nlbClient{Hash: k.Hash, Rule: k.Rule, Bucket: k.Bucket}
+}
+
+func keyOf(c nlbClient) portrules.ClientKey {
+	return portrules.ClientKey{Rule: c.Rule, Bucket: c.Bucket, Hash: c.Hash}
 }
 
 // client reads an entry. The clock of the programs is the coarse one, which lags.

@@ -13,7 +13,7 @@ import (
 // layout is the version of what programs, pages and pins look like. Raise it with
 // any change to bpf/maps.h that an older or newer engine would misread when it
 // takes over.
-const layout = 5
+const layout = 6
 
 // control is the map of the words that the programs read while the agent writes
 // them, seen as memory: a store is atomic and needs no system call.

@@ -3,6 +3,7 @@ package ebpf
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/cilium/ebpf"
@@ -11,59 +12,13 @@ import (
 	"github.com/opennlb/opennlb/portrules"
 )
 
-const maxCounters = 512
-
-// numbering gives each rule name the number of its counter. A rule keeps its
-// number from policy to policy; 0, named "", is for traffic that no rule covers.
-// It has room for two policies, so a number is reused only when neither the old
-// nor the new policy uses it.
-type numbering [maxCounters]string
-
-// assign returns the number of each rule of a new policy, and which of them are
-// new and must be zeroed; current are the rules of the policy it replaces.
-func (n numbering) assign(current, rules []portrules.Rule) (next numbering, numbers, fresh []uint16) {
-	keep := make(map[string]bool, len(current)+len(rules))
-	for _, r := range slices.Concat(current, rules) {
-		keep[r.Name] = true
-	}
-	known := make(map[string]uint16, maxCounters)
-	for i, name := range n {
-		if name != "" {
-			known[name] = uint16(i)
-		}
-	}
-	next = n
-	for _, r := range rules {
-		number, ok := known[r.Name]
-		if !ok {
-			number = next.free(keep)
-			next[number] = r.Name
-			known[r.Name] = number
-			fresh = append(fresh, number)
-		}
-		numbers = append(numbers, number)
-	}
-	return next, numbers, fresh
-}
-
-// free returns a number without a name, or one whose name is not to be kept.
-func (n *numbering) free(keep map[string]bool) uint16 {
-	if i := slices.Index(n[1:], ""); i >= 0 {
-		return uint16(i + 1)
-	}
-	return uint16(1 + slices.IndexFunc(n[1:], func(name string) bool { return !keep[name] }))
-}
-
-// readCounters reads what has been counted; exits that no packet took are left
-// out.
-func readCounters(m *ebpf.Map, names *numbering) ([]dataplane.Counter, error) {
+// readCounters reads what has been counted under these IDs; exits that no packet took
+// are left out.
+func readCounters(m *ebpf.Map, ids []uint16) ([]dataplane.Counter, error) {
 	var out []dataplane.Counter
 	var perCPU []nlbCounts
-	for number, name := range names {
-		if number != 0 && name == "" {
-			continue
-		}
-		if err := m.Lookup(uint32(number), &perCPU); err != nil {
+	for _, id := range ids {
+		if err := m.Lookup(uint32(id), &perCPU); err != nil {
 			return nil, fmt.Errorf("read counters: %w", err)
 		}
 		for reason := range portrules.NumReasons {
@@ -72,44 +27,53 @@ func readCounters(m *ebpf.Map, names *numbering) ([]dataplane.Counter, error) {
 				packets += perCPU[cpu].Packets[reason]
 			}
 			if packets != 0 {
-				out = append(out, dataplane.Counter{Rule: name, Reason: reason, Packets: packets})
+				out = append(out, dataplane.Counter{Rule: id, Reason: reason, Packets: packets})
 			}
 		}
 	}
 	return out, nil
 }
 
-// zeroCounter forgets what was counted under a number that gets a new name.
-func zeroCounter(m *ebpf.Map, number uint16) error {
+// zeroCounters forgets what was counted under an ID.
+func zeroCounters(m *ebpf.Map, id uint16) error {
 	cpus, err := ebpf.PossibleCPU()
 	if err != nil {
 		return fmt.Errorf("count CPUs: %w", err)
 	}
-	if err := m.Put(uint32(number), make([]nlbCounts, cpus)); err != nil {
-		return fmt.Errorf("reset counter: %w", err)
+	if err := m.Put(uint32(id), make([]nlbCounts, cpus)); err != nil {
+		return fmt.Errorf("reset counters: %w", err)
 	}
 	return nil
 }
 
-// writeName tells ReadPinnedCounters what a number stands for.
-func writeName(m *ebpf.Map, number uint16, name string) error {
+// names are those of the rules, by ID.
+type names map[uint16]string
+
+// counted are the IDs that something may be counted under.
+func (n names) counted() []uint16 {
+	return append(slices.Sorted(maps.Keys(n)), portrules.NumRuleIDs)
+}
+
+// writeName tells ReadPinnedCounters which rule has an ID; "": none.
+func writeName(m *ebpf.Map, id uint16, name string) error {
 	var value nlbName
 	copy(value.Text[:], name)
-	if err := m.Put(uint32(number), &value); err != nil {
-		return fmt.Errorf("name counter: %w", err)
+	if err := m.Put(uint32(id), &value); err != nil {
+		return fmt.Errorf("name rule: %w", err)
 	}
 	return nil
 }
 
-func readNames(m *ebpf.Map) (*numbering, error) {
-	var names numbering
+func readNames(m *ebpf.Map) (names, error) {
+	out := make(names)
 	var value nlbName
-	for i := range names {
-		if err := m.Lookup(uint32(i), &value); err != nil {
-			return nil, fmt.Errorf("read names of counters: %w", err)
+	for id := range uint16(portrules.NumRuleIDs) {
+		if err := m.Lookup(uint32(id), &value); err != nil {
+			return nil, fmt.Errorf("read names of rules: %w", err)
 		}
-		text, _, _ := bytes.Cut(value.Text[:], []byte{0})
-		names[i] = string(text)
+		if text, _, _ := bytes.Cut(value.Text[:], []byte{0}); len(text) > 0 {
+			out[id] = string(text)
+		}
 	}
-	return &names, nil
+	return out, nil
 }

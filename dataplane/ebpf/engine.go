@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"slices"
 	"sync"
 
 	"github.com/cilium/ebpf"
@@ -31,7 +30,7 @@ type Engine struct {
 	objects *objects
 	control *control
 	slots   *slots
-	names   numbering
+	names   names // of rules that may have counters or clients
 	active  placed
 	next    placed
 	closed  bool
@@ -81,23 +80,18 @@ func (e *Engine) Install(now *portrules.Policy, next *dataplane.Next) error {
 	}
 	e.control.setSlots(active.slot, prepared.slot)
 	e.active, e.next = active, prepared
-	e.slots.rest()
-	return nil
+	return e.retire()
 }
 
 // place writes a policy into a slot other than except.
 func (e *Engine) place(p placed, except uint32) (placed, error) {
-	names, numbers, fresh := e.names.assign(slices.Concat(e.active.rules(), e.next.rules()), p.policy.Rules)
-	pages, err := compile(p.policy, numbers, p.commit)
+	pages, err := compile(p.policy, p.commit)
 	if err != nil {
 		return p, fmt.Errorf("compile policy of epoch %d: %w", p.policy.Epoch, err)
 	}
-	for _, number := range fresh {
-		if err := e.objects.nameCounter(number, names[number]); err != nil {
-			return p, err
-		}
+	if err := e.nameRules(p.policy.Rules); err != nil {
+		return p, err
 	}
-	e.names = names
 	p.slot, err = e.slots.write(pages, except)
 	return p, err
 }
@@ -124,15 +118,15 @@ func (e *Engine) Renew(until dataplane.Instant) error {
 	return nil
 }
 
-// Counters reads the packets counted since the engine was opened. Exits that no
-// packet took are left out.
+// Counters reads the packets counted since the engine was opened, under the rules that
+// there still are. Exits that no packet took are left out.
 func (e *Engine) Counters() ([]dataplane.Counter, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.closed {
 		return nil, errClosed
 	}
-	return readCounters(e.objects.counters, &e.names)
+	return readCounters(e.objects.counters, e.names.counted())
 }
 
 // Kind is "xdp" where an XDP program stands in front of tc, else "tc".
@@ -167,10 +161,6 @@ type objects struct {
 	beacons, rejected                *ebpf.Map
 	tracing, traces                  *ebpf.Map
 	page                             *ebpf.MapSpec
-}
-
-func (o *objects) nameCounter(number uint16, name string) error {
-	return errors.Join(zeroCounter(o.counters, number), writeName(o.names, number, name))
 }
 
 func (o *objects) close() error {

@@ -25,6 +25,7 @@ const (
 	noRule           = 0xffff
 	policySlots      = 4
 	noSlot           = 0xff
+	byFlow           = 1 << 31 // BY_FLOW
 )
 
 // page is one value of the map that holds a policy.
@@ -38,9 +39,9 @@ type image struct {
 	known map[page]uint16
 }
 
-// compile turns a policy into pages. counters holds the number of each rule's
-// counter; maker is whose beacon switches to the policy while it is prepared.
-func compile(p *portrules.Policy, counters []uint16, maker converge.Epoch) ([]page, error) {
+// compile turns a policy into pages. maker is whose beacon switches to the policy while
+// it is prepared.
+func compile(p *portrules.Policy, maker converge.Epoch) ([]page, error) {
 	if err := check(p); err != nil {
 		return nil, err
 	}
@@ -64,7 +65,7 @@ func compile(p *portrules.Policy, counters []uint16, maker converge.Epoch) ([]pa
 	}
 	head.DefaultTable = tables[p.DefaultTable]
 	for i := range p.Rules {
-		head.Rules[i] = nlbRule{Counter: counters[i], How: how(&p.Rules[i])}
+		head.Rules[i] = nlbRule{Id: p.Rules[i].ID, How: how(&p.Rules[i])}
 		if p.Rules[i].Mode != portrules.Disabled {
 			head.Rules[i].Table = tables[p.RuleTable[i]]
 		}
@@ -119,7 +120,7 @@ func check(p *portrules.Policy) error {
 			return fmt.Errorf("rule %q has no table %d", p.Rules[i].Name, t)
 		}
 	}
-	return nil
+	return p.CheckIDs()
 }
 
 // portSets groups the VIPs that the same rules cover: they share one port set. A
@@ -163,7 +164,11 @@ func (im *image) keeps(rules []portrules.Rule) (number uint16, keeping [protocol
 	for i := range rules {
 		for place, protocol := range [protocols]portrules.Protocol{portrules.TCP, portrules.UDP, portrules.SCTP} {
 			if keep := rules[i].KeepClients(protocol); keep > 0 {
-				binary.NativeEndian.PutUint32(pg[4*(protocols*i+place):], uint32(keep.Milliseconds())) // struct keep
+				ms := uint32(keep.Milliseconds())
+				if rules[i].ByFlow() {
+					ms |= byFlow
+				}
+				binary.NativeEndian.PutUint32(pg[4*(protocols*i+place):], ms) // struct keep
 				keeping[place][i/8] |= 1 << (i % 8)
 			}
 		}

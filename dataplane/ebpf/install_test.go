@@ -1,7 +1,6 @@
 package ebpf
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -98,49 +97,6 @@ func TestInstallIsAtomic(t *testing.T) {
 	}
 }
 
-// A rule keeps its counter under its name, whatever comes and goes around it.
-func TestCountersFollowNames(t *testing.T) {
-	enterNamespace(t)
-	e := openEngine(t, "tc", options{})
-	policy := func(round int, rules int) *portrules.Policy {
-		p := &portrules.Policy{VIPs: []netip.Addr{frames.VIP4}, Tables: make([]portrules.Buckets, 1), RuleTable: make([]int, rules)}
-		for i := range rules - 1 {
-			p.Rules = append(p.Rules, portrules.Rule{Name: fmt.Sprintf("r%d-%d", round, i), Protocol: portrules.TCP, First: uint16(1000 + i), Last: uint16(1000 + i)})
-		}
-		p.Rules = append(p.Rules, portrules.Rule{Name: "keeper", Protocol: portrules.TCP, First: 80, Last: 80})
-		return p
-	}
-	frame := func(port uint16) []byte { return frames.TCPFrame(testClient, vipPort(port), frames.SYN) }
-	for round := range 5 { // 1275 names, more than there are counters
-		serve(t, e, policy(round, 256))
-		for _, port := range []uint16{80, 1000, 1254} {
-			if _, _, err := e.run(tcIn.name, frame(port)); err != nil {
-				t.Fatal(err)
-			}
-		}
-		got := make(map[string]uint64)
-		for _, c := range counters(t, e) {
-			got[c.Rule] = c.Packets
-		}
-		for name, want := range map[string]uint64{
-			"keeper":                      uint64(round + 1),
-			fmt.Sprintf("r%d-0", round):   1,
-			fmt.Sprintf("r%d-254", round): 1,
-		} {
-			if got[name] != want {
-				t.Errorf("round %d: rule %s counted %d, want %d", round, name, got[name], want)
-			}
-		}
-		pinned, err := ReadPinnedCounters(testCluster, t.Name())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if live := counters(t, e); !slices.Equal(pinned, live) {
-			t.Errorf("pinned counters %v, want %v", pinned, live)
-		}
-	}
-}
-
 func TestInstallRefuses(t *testing.T) {
 	enterNamespace(t)
 	e := openEngine(t, "tc", options{})
@@ -152,6 +108,7 @@ func TestInstallRefuses(t *testing.T) {
 		"no table":      func(p *portrules.Policy) { p.RuleTable[0] = len(p.Tables) },
 		"default table": func(p *portrules.Policy) { p.DefaultTable = -1 },
 		"tables":        func(p *portrules.Policy) { p.RuleTable = p.RuleTable[1:] },
+		"same id":       func(p *portrules.Policy) { p.Rules[0].ID = p.Rules[1].ID },
 		"mapped vip":    func(p *portrules.Policy) { p.VIPs[0] = netip.AddrFrom16(p.VIPs[0].As16()) },
 	} {
 		p := frames.Policy(nil)

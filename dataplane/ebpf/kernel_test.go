@@ -42,11 +42,12 @@ func testable(frame []byte) bool {
 type tally map[dataplane.Counter]uint64 // Packets is zero in the keys
 
 func (t tally) add(p *portrules.Policy, d portrules.Decision) {
-	c := dataplane.Counter{Reason: d.Reason}
-	if d.Rule >= 0 {
-		c.Rule = p.Rules[d.Rule].Name
-	}
-	t[c]++
+	t[dataplane.Counter{Rule: p.RuleID(d.Rule), Reason: d.Reason}]++
+}
+
+// uncovered counts packets that no rule covers.
+func uncovered(reason portrules.Reason) dataplane.Counter {
+	return dataplane.Counter{Rule: portrules.NumRuleIDs, Reason: reason}
 }
 
 // compare checks that the engine counted exactly this since before.

@@ -31,7 +31,7 @@ func Open(setup dataplane.Setup, log *slog.Logger) (*Engine, error) {
 }
 
 func open(setup dataplane.Setup, log *slog.Logger, opts options) (*Engine, error) {
-	e := &Engine{log: log, kind: "tc", pins: pinsOf(setup.Cluster, setup.Member)}
+	e := &Engine{log: log, kind: "tc", names: make(names), pins: pinsOf(setup.Cluster, setup.Member)}
 	takeover, err := e.open(setup, opts)
 	if err == nil {
 		return e, nil

@@ -21,6 +21,7 @@ func manyRules() *portrules.Policy {
 	for i := range 256 {
 		r := portrules.Rule{
 			Name:     fmt.Sprintf("rule-%d", i),
+			ID:       uint16(1023 - i),
 			VIP:      p.VIPs[i%64],
 			Protocol: portrules.Both,
 			First:    uint16(i / 64 * 1000),

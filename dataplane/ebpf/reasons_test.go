@@ -34,7 +34,7 @@ func TestReasons(t *testing.T) {
 	}
 }
 
-// The constants of image.go and counters.go are those of bpf/maps.h.
+// The constants of image.go and portrules are those of bpf/maps.h.
 func TestGeometry(t *testing.T) {
 	spec, err := loadNlb()
 	if err != nil {
@@ -49,8 +49,8 @@ func TestGeometry(t *testing.T) {
 		{"VIPs", len(head.Vips), maxVIPs},
 		{"rules", len(head.Rules), maxRules},
 		{"VIP slots", len(head.VipSlots), vipSlots},
-		{"counters", int(spec.Maps[nlbMapCounters].MaxEntries), maxCounters},
-		{"names", int(spec.Maps[nlbMapNames].MaxEntries), maxCounters},
+		{"counters", int(spec.Maps[nlbMapCounters].MaxEntries), portrules.NumRuleIDs + 1},
+		{"names", int(spec.Maps[nlbMapNames].MaxEntries), portrules.NumRuleIDs},
 		{"limit of rules", portrules.MaxRules, maxRules},
 		{"limit of VIPs", portrules.MaxVIPs, maxVIPs},
 	} {

@@ -34,22 +34,24 @@ func Remove(cluster, member string) error {
 }
 
 // ReadPinnedCounters reads the counters of any agent, be it dead, frozen or alive,
-// without asking it. The error wraps fs.ErrNotExist where there are no pins.
-func ReadPinnedCounters(cluster, member string) ([]dataplane.Counter, error) {
+// without asking it, and which rules they are of, by ID. The error wraps fs.ErrNotExist
+// where there are no pins.
+func ReadPinnedCounters(cluster, member string) (counted []dataplane.Counter, rules map[uint16]string, err error) {
 	p := pinsOf(cluster, member)
-	names, err := p.open(pinNames)
+	pinned, err := p.open(pinNames)
 	if err != nil {
-		return nil, hint(err)
+		return nil, nil, hint(err)
 	}
-	defer names.Close()
+	defer pinned.Close()
 	counters, err := p.open(pinCounters)
 	if err != nil {
-		return nil, hint(err)
+		return nil, nil, hint(err)
 	}
 	defer counters.Close()
-	numbering, err := readNames(names)
+	names, err := readNames(pinned)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return readCounters(counters, numbering)
+	counted, err = readCounters(counters, names.counted())
+	return counted, names, err
 }

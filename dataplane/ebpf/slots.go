@@ -79,12 +79,25 @@ func (s *slots) free(except uint32) (uint32, error) {
 			return i, nil
 		}
 	}
+	return found, s.pass()
+}
+
+// settle returns when no program works any more by what was in use when it was called
+// and is not now.
+func (s *slots) settle() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.pass()
+}
+
+// pass lets a grace period pass.
+func (s *slots) pass() error {
 	period := s.begin()
 	if err := s.wait(); err != nil {
-		return noSlot, err
+		return err
 	}
 	s.completed = max(s.completed, period)
-	return found, nil
+	return nil
 }
 
 // mark notes which slots are in use. The programs change that too.

@@ -39,7 +39,6 @@ func (e *Engine) Trace(ctx context.Context, filter dataplane.TraceFilter) (<-cha
 	if err != nil {
 		return nil, err
 	}
-	t.name = e.counterName
 	t.set(filter)
 	out := make(chan dataplane.Sample, traceBacklog)
 	ctx, e.stopTrace = context.WithCancel(ctx)
@@ -61,21 +60,10 @@ func (e *Engine) endTrace() {
 	e.stopTrace = nil
 }
 
-// counterName is the rule that a counter counts for.
-func (e *Engine) counterName(number uint16) string {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if int(number) >= len(e.names) {
-		return ""
-	}
-	return e.names[number]
-}
-
 // trace is one look at the programs.
 type trace struct {
 	reader *ringbuf.Reader
 	memory []byte // struct tracing of bpf/trace.h, shared with the programs
-	name   func(uint16) string
 	late   uint64 // samples for which the reader had no room
 }
 
@@ -170,7 +158,7 @@ func (t *trace) sample(raw []byte) (dataplane.Sample, bool) {
 		Client:   netip.AddrPortFrom(addrOf(s.Src), s.Sport),
 		VIP:      netip.AddrPortFrom(addrOf(s.Dst), s.Dport),
 		Protocol: s.Protocol,
-		Rule:     t.name(s.Counter),
+		Rule:     s.Rule,
 		Reason:   portrules.Reason(s.Reason),
 		Missed:   atomic.LoadUint64(&t.words().Missed) + t.late,
 	}, true

@@ -72,7 +72,7 @@ func TestTrace(t *testing.T) {
 	type exit struct {
 		client, vip netip.AddrPort
 		reason      portrules.Reason
-		rule        string
+		rule        uint16
 	}
 	count := func(told []dataplane.Sample) map[exit]int {
 		n := map[exit]int{}
@@ -84,14 +84,10 @@ func TestTrace(t *testing.T) {
 		}
 		return n
 	}
-	webRule := frames.Policy(nil).Rules[frames.Policy(nil).Lookup(frames.VIP4, portrules.TCP, 80)].Name
-	sshRule := ""
-	if i := frames.Policy(nil).Lookup(frames.VIP4, portrules.TCP, 22); i >= 0 {
-		sshRule = frames.Policy(nil).Rules[i].Name
-	}
+	webRule, sshRule := frames.Policy(nil).RuleID(frames.Web), frames.Policy(nil).RuleID(frames.SSH)
 	onWeb4, onWeb6 := exit{client4, web4, portrules.New, webRule}, exit{client6, web6, portrules.New, webRule}
 	onSSH := exit{client4, ssh, portrules.NotOwner, sshRule}
-	short := exit{client4, web4, portrules.Malformed, ""}
+	short := exit{client4, web4, portrules.Malformed, portrules.NumRuleIDs}
 	for _, c := range []struct {
 		name   string
 		filter dataplane.TraceFilter

@@ -25,11 +25,13 @@ func RandomPolicy(rng *rand.Rand) *portrules.Policy {
 		randomBuckets(rng, &p.Tables[i])
 	}
 	p.DefaultTable = rng.IntN(len(p.Tables))
+	ids := rng.Perm(portrules.NumRuleIDs)
 	for i := range rng.IntN(13) {
 		rules := append(p.Rules[:len(p.Rules):len(p.Rules)], randomRule(rng, fmt.Sprintf("rule-%d", i), p.VIPs))
 		if portrules.Validate(p.VIPs, rules) != nil {
 			continue // it overlaps an earlier one
 		}
+		rules[len(rules)-1].ID = uint16(ids[i])
 		p.Rules = rules
 		p.RuleTable = append(p.RuleTable, rng.IntN(len(p.Tables)))
 	}

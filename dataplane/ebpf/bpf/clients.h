@@ -7,6 +7,11 @@
 
 #include "packet.h"
 
+/* Of services that set up tunnels: portrules/protocol.go. */
+#define PORT_PPTP 1723
+#define PORT_IKE 500
+#define PORT_IKE_NAT 4500
+
 /* What is judged by rule and bucket: a packet of a client, or an ICMP error about one. */
 struct flow {
 	struct addr client, vip;
@@ -26,7 +31,7 @@ static __always_inline __u32 service_of(__u8 protocol)
 	return protocol == IPPROTO_SCTP ? IN_SCTP : IN_UDP;
 }
 
-/* keep_of is how long a rule keeps a client that falls silent, in ms; 0: not at all. */
+/* keep_of is how long a rule keeps a client that falls silent, as in struct keep. */
 static __always_inline __u32 keep_of(const struct policy *policy, __u32 rule, __u8 protocol)
 {
 	__u32 service = service_of(protocol);
@@ -38,6 +43,13 @@ static __always_inline __u32 keep_of(const struct policy *policy, __u32 rule, __
 	if (!keeps)
 		return 0;
 	return keeps[rule].ms[service];
+}
+
+/* is_flow: portrules.isFlow. */
+static __always_inline bool is_flow(const struct flow *flow)
+{
+	return flow->protocol == IPPROTO_UDP && flow->vip_port != bpf_htons(PORT_IKE) &&
+	       flow->vip_port != bpf_htons(PORT_IKE_NAT);
 }
 
 static __always_inline void note(const struct client *key, struct known *known, const struct flow *flow,
@@ -58,8 +70,9 @@ static __always_inline void note(const struct client *key, struct known *known, 
 /* kept looks at the client before the flags of its bucket are applied (12).
  * REASON_NOT_VIP: the flags decide. */
 static __always_inline enum reason kept(const struct flow *flow, __u32 flags, const struct client *key,
-					__u64 keep)
+					__u32 keep)
 {
+	__u64 limit = (keep & ~BY_FLOW) * NS_PER_MS;
 	bool opens = flow->syn || flow->protocol != IPPROTO_TCP;
 	struct known *known = bpf_map_lookup_elem(&clients, key);
 	__u64 now = bpf_ktime_get_coarse_ns(), silent = 0;
@@ -68,8 +81,8 @@ static __always_inline enum reason kept(const struct flow *flow, __u32 flags, co
 	if (known) {
 		if (now > known->seen)
 			silent = now - known->seen;
-		mine = known->mine && silent < keep * NS_PER_MS;
-		other = !known->mine && silent < (keep + KEEP_GUARD) * NS_PER_MS;
+		mine = known->mine && silent < limit;
+		other = !known->mine && silent < limit + KEEP_GUARD * NS_PER_MS;
 	}
 	if ((flags & (OWN | FOREIGN)) == (OWN | FOREIGN)) {
 		if (other || opens || mine)

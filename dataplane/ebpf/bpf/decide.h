@@ -25,11 +25,6 @@ static __always_inline bool has_socket(const struct frame *f, struct bpf_sock_tu
 	return !none;
 }
 
-/* Of services that set up tunnels: portrules/protocol.go. */
-#define PORT_PPTP 1723
-#define PORT_IKE 500
-#define PORT_IKE_NAT 4500
-
 /* serves says whether this member has a TCP connection: a socket, or behind NAT an
  * entry in the connection table of its kernel. */
 static __always_inline bool serves(const struct frame *f, const struct flow *flow)
@@ -127,11 +122,11 @@ static __always_inline enum reason decide_flow(const struct frame *f, const stru
 {
 	const struct head *head = policy->head;
 	__u32 table = head->default_table, how = AFFINITY_SINGLE, flags, keep;
-	struct client client = { .rule = rule };
+	struct client client = {};
 	enum reason reason;
 
 	if (rule < MAX_RULES) {
-		*counter = head->rules[rule].counter;
+		*counter = head->rules[rule].id;
 		how = head->rules[rule].how;
 		if (STATE(how) == REJECTS && decide_other(policy, flow) == REASON_DEFAULT_HOST)
 			return REASON_REJECTED;
@@ -145,6 +140,10 @@ static __always_inline enum reason decide_flow(const struct frame *f, const stru
 	flags = flags_of(policy, table, client.hash);
 	keep = keep_of(policy, rule, flow->protocol);
 	if (keep) {
+		client.rule = *counter;
+		client.bucket = client.hash % BUCKETS;
+		if (keep & BY_FLOW && is_flow(flow))
+			client.hash = hash(head, AFFINITY_NONE, flow);
 		reason = kept(flow, flags, &client, keep);
 		if (reason)
 			return reason;
@@ -354,7 +353,7 @@ static __always_inline enum reason decide(const struct frame *f, __u64 now, __u3
 	struct ethhdr *eth = f->data;
 	struct policy policy;
 
-	*counter = 0;
+	*counter = NO_RULE_ID;
 	if ((void *)(eth + 1) > f->end)
 		return REASON_NOT_VIP;
 	if (eth->h_proto == ETHERTYPE_BEACON)

@@ -7,7 +7,8 @@
 #define BUCKETS 4096
 #define MAX_VIPS 64
 #define MAX_RULES 256
-#define MAX_COUNTERS 512 /* two policies' worth of rules, so that no number is in use twice */
+#define NUM_RULE_IDS 1024 /* portrules.NumRuleIDs */
+#define NO_RULE_ID NUM_RULE_IDS
 #define MAX_FRAGMENTS 4096
 #define MAX_CLIENTS 65536 /* portrules.MaxClients */
 #define MAX_PRIORITY 32
@@ -45,7 +46,7 @@ struct addr { /* 16 bytes as on the wire, IPv4 mapped */
 
 struct rule {
 	__u16 table; /* page number */
-	__u16 counter;
+	__u16 id;    /* below NUM_RULE_IDS; names the rule in counters and clients */
 	__u16 how; /* see below: 256 rules leave little room in a page */
 };
 
@@ -72,8 +73,9 @@ _Static_assert(sizeof(struct head) <= PAGE_LENGTH, "head fits a page");
 
 /* How long a client of a rule that falls silent stays with its member. */
 struct keep {
-	__u32 ms[PROTOCOLS]; /* 0: not at all */
+	__u32 ms[PROTOCOLS]; /* 0: not at all; with BY_FLOW it is its flows that stay */
 };
+#define BY_FLOW 0x80000000
 _Static_assert(sizeof(struct keep) * MAX_RULES <= PAGE_LENGTH, "keeps fit a page");
 
 struct pages {
@@ -113,10 +115,10 @@ struct counts {
 	__u64 packets[NUM_REASONS];
 };
 
-/* By rule.counter; 0 counts traffic that no rule covers. */
+/* By rule.id; NO_RULE_ID counts traffic that no rule covers. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, MAX_COUNTERS);
+	__uint(max_entries, NUM_RULE_IDS + 1);
 	__type(key, __u32);
 	__type(value, struct counts);
 } counters SEC(".maps");
@@ -125,10 +127,10 @@ struct name {
 	__u8 text[NAME_LENGTH];
 };
 
-/* The rule behind each number in counters; read and written by agents only. */
+/* The rule behind each ID; read and written by agents only. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, MAX_COUNTERS);
+	__uint(max_entries, NUM_RULE_IDS);
 	__type(key, __u32);
 	__type(value, struct name);
 } names SEC(".maps");
@@ -147,10 +149,11 @@ struct {
 	__type(value, __u8);
 } fragments SEC(".maps");
 
-/* A client: all that a rule's affinity tells apart. */
+/* A client, or a flow of it: portrules.ClientKey. */
 struct client {
 	__u64 hash;
-	__u32 rule; /* index into head.rules */
+	__u16 rule; /* its id */
+	__u16 bucket;
 	__u32 unused;
 };
 

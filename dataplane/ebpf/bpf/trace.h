@@ -23,7 +23,7 @@ struct traced {
 	__u64 at; /* CLOCK_MONOTONIC ns, coarse */
 	struct addr src, dst;
 	__u16 sport, dport; /* 0 where there are none */
-	__u16 counter;
+	__u16 rule; /* id, or NO_RULE_ID */
 	__u8 protocol; /* of the fixed header */
 	__u8 reason;
 };
@@ -91,7 +91,7 @@ static __always_inline bool spend(__u64 now)
 
 static __always_inline __u32 trace(const struct frame *f, __u64 now, __u32 decision)
 {
-	struct traced s = { .at = now, .counter = decision >> 8, .reason = decision };
+	struct traced s = { .at = now, .rule = decision >> 8, .reason = decision };
 
 	if (!describe(f, &s))
 		return 0;
