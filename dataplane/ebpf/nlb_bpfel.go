@@ -33,7 +33,8 @@ type nlbBeacon struct {
 type nlbClient struct {
 	_      structs.HostLayout
 	Hash   uint64
-	Rule   uint32
+	Rule   uint16
+	Bucket uint16
 	Unused uint32
 }
 
@@ -136,10 +137,10 @@ const (
 )
 
 type nlbRule struct {
-	_       structs.HostLayout
-	Table   uint16
-	Counter uint16
-	How     uint16
+	_     structs.HostLayout
+	Table uint16
+	Id    uint16
+	How   uint16
 }
 
 type nlbSample struct {
@@ -156,7 +157,7 @@ type nlbTraced struct {
 	Dst      nlbAddr
 	Sport    uint16
 	Dport    uint16
-	Counter  uint16
+	Rule     uint16
 	Protocol uint8
 	Reason   uint8
 }
