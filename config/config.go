@@ -68,4 +68,5 @@ type Membership struct {
 type Control struct {
 	Socket string
 	HTTP   string // host:port; "" = off
+	Remote Remote
 }

@@ -22,9 +22,10 @@ func decode(root section) *Config {
 	take(root, "state_dir", &c.StateDir, anyText)
 
 	control := root.section("control")
-	control.only("socket", "http")
+	control.only("socket", "http", "remote")
 	take(control, "socket", &c.Control.Socket, anyText)
 	take(control, "http", &c.Control.HTTP, anyText)
+	c.Control.Remote = decodeRemote(control.section("remote"))
 	return c
 }
 

@@ -148,6 +148,12 @@ func TestErrors(t *testing.T) {
 		{"socket-long", "membership:", "control: {socket: /" + strings.Repeat("s", 107) + "}\nmembership:"},
 		{"http-no-port", "membership:", "control: {http: 127.0.0.1}\nmembership:"},
 		{"http-port", "membership:", "control: {http: 127.0.0.1:99999}\nmembership:"},
+		{"remote-no-listen", "membership:", "control: {remote: {admins: [a]}}\nmembership:"},
+		{"remote-host-name", "membership:", "control: {remote: {listen: \"node1:9921\"}}\nmembership:"},
+		{"remote-bare", "membership:", "control: {remote: {listen: 192.0.2.1}}\nmembership:"},
+		{"remote-vip", "membership:", "control: {remote: {listen: 192.0.2.10, cert: /c, key: /k, client_ca: /a, admins: [a]}}\nmembership:"},
+		{"remote-relative", "membership:", "control: {remote: {listen: \"192.0.2.1:1\", cert: c, key: /k, client_ca: /a, readers: [a, a, \"\"]}}\nmembership:"},
+		{"remote-unknown", "membership:", "control: {remote: {listen: 192.0.2.1, admin: [a]}}\nmembership:"},
 		{"state-dir-relative", "membership:", "state_dir: lib\nmembership:"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

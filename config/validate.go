@@ -27,6 +27,7 @@ func (c *Config) check(report report) {
 	c.Membership.check(report)
 	oneOf(report, "dataplane", c.Dataplane, "auto", "xdp", "tc", "afpacket")
 	c.Control.check(report)
+	c.Control.Remote.check(report, c.Cluster.VIPs)
 	absolute(report, "state_dir", c.StateDir, 4096)
 }
 
