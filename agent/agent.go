@@ -64,6 +64,7 @@ func Run(ctx context.Context, cfg *config.Config, opt Options) (err error) {
 		return err
 	}
 	undo.add("close control socket", closer(socket))
+	audit := openAudit(cfg.StateDir, log, &undo)
 	var page net.Listener
 	if cfg.Control.HTTP != "" {
 		if page, err = net.Listen("tcp", cfg.Control.HTTP); err != nil { // not worth losing a member for
@@ -72,6 +73,7 @@ func Run(ctx context.Context, cfg *config.Config, opt Options) (err error) {
 			undo.add("close status page", closer(page))
 		}
 	}
+	serveRemote := listenRemote(cfg, log, &undo)
 
 	iface, err := l2.OpenInterface(cfg.Member.Interface)
 	if err != nil {
@@ -160,7 +162,11 @@ func Run(ctx context.Context, cfg *config.Config, opt Options) (err error) {
 	group, tasks := errgroup.WithContext(tasks)
 	group.Go(func() error { defer stop(); return l.run(ctx, tasks, links, reporter) })
 	group.Go(func() error { return responder.Run(tasks) })
-	group.Go(func() error { return control.Serve(tasks, socket, backend{l}, log) })
+	server := control.NewServer(backend{l}, audit, log)
+	group.Go(func() error { return server.Serve(tasks, socket) })
+	if serveRemote != nil {
+		group.Go(func() error { return serveRemote(tasks, server) })
+	}
 	if page != nil {
 		group.Go(func() error { return control.ServePage(tasks, page, backend{l}.Status, log) })
 	}

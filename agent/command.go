@@ -41,13 +41,14 @@ func nextState(state converge.State, action string) (converge.State, error) {
 
 // act changes this member's state as an administrator asked. kept tells when that is
 // retained for the next start, if it is to be, and comes after the change.
-func (l *loop) act(action string, timeout time.Duration) (kept <-chan error, err error) {
+func (l *loop) act(action string, timeout time.Duration) (done changed, kept <-chan error, err error) {
 	if l.leaving {
-		return nil, errors.New("nlbd is stopping")
+		return changed{}, nil, errors.New("nlbd is stopping")
 	}
-	next, err := nextState(l.machine.Self().State, action)
+	before := l.machine.Self().State
+	next, err := nextState(before, action)
 	if err != nil {
-		return nil, err
+		return changed{}, nil, err
 	}
 	l.drain = drain{}
 	if action == control.Drain && timeout > 0 {
@@ -55,9 +56,15 @@ func (l *loop) act(action string, timeout time.Duration) (kept <-chan error, err
 	}
 	l.event(converge.Event{Kind: "command", Text: action + " by an administrator"})
 	if err := l.changeState(next); err != nil {
-		return nil, err
+		return changed{}, nil, err
 	}
-	return l.keeper.keep(next), nil
+	return changed{before.String(), next.String()}, l.keeper.keep(next), nil
+}
+
+// changed is a value before and after a command.
+type changed struct {
+	Old string `json:"old,omitempty"`
+	New string `json:"new,omitempty"`
 }
 
 // onCommand carries out what another member passed on.
@@ -66,19 +73,19 @@ func (l *loop) onCommand(from string, c command) error {
 		l.onQuestion(from, c.ID, *c.Ask)
 		return nil
 	}
-	answer := func(err error) {
-		r := reply{ID: c.ID}
+	answer := func(done changed, err error) {
+		r := reply{ID: c.ID, changed: done}
 		if err != nil {
 			r.Error = err.Error()
 		}
 		l.send(from, wire{Reply: &r})
 	}
-	kept, err := l.act(c.Action, time.Duration(c.Timeout))
+	done, kept, err := l.act(c.Action, time.Duration(c.Timeout))
 	if err != nil {
-		answer(err)
+		answer(done, err)
 		return nil
 	}
-	go func() { answer(<-kept) }()
+	go func() { answer(done, <-kept) }()
 	return nil
 }
 
@@ -111,9 +118,10 @@ func (b backend) SetState(ctx context.Context, r control.StateRequest) ([]contro
 	answers := make(chan int, len(members))
 	for i, m := range members {
 		go func() {
-			results[i] = control.Result{Member: m, OK: true}
-			if err := b.setState(ctx, m, command{Action: r.Action, Timeout: r.Timeout}); err != nil {
-				results[i] = control.Result{Member: m, Error: err.Error()}
+			done, err := b.setState(ctx, m, command{Action: r.Action, Timeout: r.Timeout})
+			results[i] = control.Result{Member: m, OK: err == nil, Old: done.Old, New: done.New}
+			if err != nil {
+				results[i].Error = err.Error()
 			}
 			answers <- i
 		}()
@@ -147,26 +155,26 @@ func (b backend) targets(ctx context.Context, r control.StateRequest) (members [
 	return members, err
 }
 
-func (b backend) setState(ctx context.Context, member string, c command) error {
+func (b backend) setState(ctx context.Context, member string, c command) (done changed, err error) {
 	l := b.l
 	ctx, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()
 	if member == l.cfg.Member.Name {
 		var kept <-chan error
 		err := l.do(ctx, func() (err error) {
-			kept, err = l.act(c.Action, time.Duration(c.Timeout))
+			done, kept, err = l.act(c.Action, time.Duration(c.Timeout))
 			return err
 		})
 		if err != nil {
-			return err
+			return done, err
 		}
 		select {
 		case err := <-kept:
-			return err
+			return done, err
 		case <-ctx.Done():
-			return errors.New("is done, but state_dir takes its time: a restart may forget it")
+			return done, errors.New("is done, but state_dir takes its time: a restart may forget it")
 		}
 	}
-	_, err := b.pass(ctx, member, c)
-	return err
+	r, err := b.pass(ctx, member, c)
+	return r.changed, err
 }

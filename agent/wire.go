@@ -32,6 +32,7 @@ type reply struct {
 	ID     uint64  `json:"id"`
 	Error  string  `json:"error,omitempty"`
 	Answer *answer `json:"answer,omitempty"`
+	changed
 }
 
 // report tells how many connections to VIPs the sender has.

@@ -18,15 +18,17 @@ import (
 
 const maxAnswer = 16 << 20 // bytes
 
-// Client asks the nlbd at one socket.
+// Client asks one nlbd.
 type Client struct {
-	path string
+	at   string // socket, or host and port
+	base string // of URLs
+	tls  bool
 	http http.Client
 }
 
 // Dial makes a client for the unix socket at path. It connects when it is used.
 func Dial(path string) *Client {
-	return &Client{path: path, http: http.Client{Transport: &http.Transport{
+	return &Client{at: path, base: "http://nlbd", http: http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			var d net.Dialer
 			return d.DialContext(ctx, "unix", path)
@@ -68,6 +70,12 @@ func (c *Client) Clients(ctx context.Context, r ClientsRequest) (list ClientList
 	return list, err
 }
 
+// Audit returns the latest n changes that were asked for, oldest first.
+func (c *Client) Audit(ctx context.Context, n int) (entries []AuditEntry, err error) {
+	err = c.ask(ctx, "GET", "/v1/audit?n="+strconv.Itoa(n), nil, &entries)
+	return entries, err
+}
+
 // Events returns the events after a number. If there are none, it waits for one,
 // at most a minute.
 func (c *Client) Events(ctx context.Context, after uint64, wait time.Duration) (events []Event, err error) {
@@ -102,7 +110,7 @@ func (c *Client) send(ctx context.Context, method, path string, request any) (*h
 		}
 		body = bytes.NewReader(text)
 	}
-	r, err := http.NewRequestWithContext(ctx, method, "http://nlbd"+path, body)
+	r, err := http.NewRequestWithContext(ctx, method, c.base+path, body)
 	if err != nil {
 		return nil, fmt.Errorf("write the request: %w", err)
 	}
@@ -120,7 +128,7 @@ func (c *Client) send(ctx context.Context, method, path string, request any) (*h
 	}
 	refused := &Error{Status: resp.StatusCode}
 	if err := json.Unmarshal(text, refused); err != nil || refused.Message == "" {
-		return nil, fmt.Errorf("nlbd at %s answered %s: is that socket nlbd's?", c.path, resp.Status)
+		return nil, fmt.Errorf("nlbd at %s answered %s: is that socket nlbd's?", c.at, resp.Status)
 	}
 	return nil, refused
 }
@@ -131,13 +139,16 @@ func (c *Client) unreachable(err error) error {
 	if errors.As(err, &u) {
 		err = u.Err // the URL is ours and tells the operator nothing
 	}
+	if c.tls {
+		return c.unreachableTLS(err)
+	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
-		return fmt.Errorf("cannot reach nlbd at %s: is it running? (systemctl status nlbd)", c.path)
+		return fmt.Errorf("cannot reach nlbd at %s: is it running? (systemctl status nlbd)", c.at)
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("cannot reach nlbd at %s: permission denied: run as root, or join the group %s", c.path, group)
+		return fmt.Errorf("cannot reach nlbd at %s: permission denied: run as root, or join the group %s", c.at, group)
 	case errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("nlbd at %s does not answer: %w", c.path, err)
+		return fmt.Errorf("nlbd at %s does not answer: %w", c.at, err)
 	}
-	return fmt.Errorf("ask nlbd at %s: %w", c.path, err)
+	return fmt.Errorf("ask nlbd at %s: %w", c.at, err)
 }

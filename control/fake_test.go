@@ -127,7 +127,7 @@ func start(t *testing.T, b Backend) (*Client, string) {
 func serveDuring(t *testing.T, l net.Listener, b Backend) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- Serve(ctx, l, b, slog.New(slog.DiscardHandler)) }()
+	go func() { done <- NewServer(b, nil, slog.New(slog.DiscardHandler)).Serve(ctx, l) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {

@@ -175,8 +175,3 @@ func TestPermission(t *testing.T) {
 		t.Errorf("%v\n%s", err, out)
 	}
 }
-
-func peerOfSelf(t *testing.T) identity {
-	t.Helper()
-	return identity{int32(os.Getpid()), uint32(os.Getuid())}
-}

@@ -19,7 +19,7 @@ var pageHTML string
 // ServePage shows the status as a page at / and as Prometheus metrics at /metrics,
 // on a TCP listener, which it closes, until ctx ends. Nothing can be changed there.
 func ServePage(ctx context.Context, l net.Listener, status func(context.Context) (Status, error), log *slog.Logger) error {
-	return serve(ctx, l, PageHandler(status, log), log)
+	return serve(ctx, bound(l, maxConnections), PageHandler(status, log), log, nil)
 }
 
 // PageHandler is the page and the metrics without the listener.

@@ -71,6 +71,8 @@ type Result struct {
 	Member string `json:"member"`
 	OK     bool   `json:"ok"`
 	Error  string `json:"error,omitempty"`
+	Old    string `json:"old,omitempty"` // what was changed, before and after
+	New    string `json:"new,omitempty"`
 }
 
 // Error is a refusal that the caller can act on. Any other error of a Backend is

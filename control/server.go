@@ -28,6 +28,13 @@ const (
 	shutdownGrace  = 2 * time.Second
 )
 
+// Rates of one caller's requests.
+var (
+	readRate   = rate{perSecond: 200, burst: 400} // all requests
+	changeRate = rate{perSecond: 20, burst: 40}   // those that change something
+	noiseRate  = rate{perSecond: 1, burst: 20}    // those that are refused and get a line in the log
+)
+
 // Backend is the member behind the socket. Its methods may be called by several
 // goroutines at once; they return an [Error] to blame the caller.
 type Backend interface {
@@ -42,27 +49,44 @@ type Backend interface {
 	Events(after uint64) ([]Event, <-chan struct{})
 }
 
-// Serve answers on l, which it closes, until ctx ends.
-func Serve(ctx context.Context, l net.Listener, b Backend, log *slog.Logger) error {
-	return serve(ctx, l, Handler(b, log), log)
+// Server answers about one member: at the unix socket, and to remote administrators.
+type Server struct {
+	api *api
+	log *slog.Logger
 }
 
-func serve(ctx context.Context, l net.Listener, h http.Handler, log *slog.Logger) error {
+// NewServer makes a server that writes changes to audit, which may be nil.
+func NewServer(b Backend, audit *Audit, log *slog.Logger) *Server {
+	return &Server{log: log, api: &api{
+		backend: b, audit: audit, log: log, now: time.Now,
+		readLimits: newLimits(readRate), changeLimits: newLimits(changeRate), noise: newLimits(noiseRate),
+	}}
+}
+
+// Serve answers on the unix socket l, which it closes, until ctx ends. Whoever may
+// open the socket is an [Admin].
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	return serve(ctx, bound(l, maxConnections), s.api.handler(), s.log, func(ctx context.Context, c net.Conn) context.Context {
+		id := peer(c.(*boundedConn).Conn)
+		return WithCaller(ctx, Caller{Role: Admin, UID: id.uid, PID: id.pid})
+	})
+}
+
+// serve answers on l until ctx ends; connected may add to the context of a connection.
+func serve(ctx context.Context, l net.Listener, h http.Handler, log *slog.Logger, connected func(context.Context, net.Conn) context.Context) error {
 	s := &http.Server{
 		Handler:           h,
-		ReadHeaderTimeout: readTimeout,
+		ReadHeaderTimeout: readTimeout, // of a TLS handshake, too
 		ReadTimeout:       readTimeout,
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		BaseContext:       func(net.Listener) context.Context { return ctx },
-		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			return context.WithValue(ctx, identityKey{}, peer(c.(*boundedConn).Conn))
-		},
+		ConnContext:       connected,
 	}
 	done := make(chan error, 1)
-	go func() { done <- s.Serve(bound(l, maxConnections)) }()
+	go func() { done <- s.Serve(l) }()
 	select {
 	case err := <-done:
 		return fmt.Errorf("serve control requests: %w", err)
@@ -79,23 +103,35 @@ func serve(ctx context.Context, l net.Listener, h http.Handler, log *slog.Logger
 	return nil
 }
 
-type identityKey struct{}
+// handler makes an answer, which is written as JSON.
+type handler func(http.ResponseWriter, *http.Request) (any, error)
 
-// Handler is the API without the socket.
-func Handler(b Backend, log *slog.Logger) http.Handler {
-	a := &api{backend: b, log: log}
+type api struct {
+	backend   Backend
+	audit     *Audit
+	log       *slog.Logger
+	now       func() time.Time
+	followers atomic.Int32
+
+	readLimits, changeLimits *limits
+	noise                    *limits // lines of the log about refusals
+}
+
+// handler is the API without a listener. Requests need a [Caller] in their context.
+func (a *api) handler() http.Handler {
 	mux := http.NewServeMux()
 	for _, r := range []struct {
 		method, path string
-		handle       func(http.ResponseWriter, *http.Request) (any, error)
+		handle       handler // by reads, restricted or changes: they say who may
 	}{
-		{"GET", "/v1/status", a.status},
-		{"POST", "/v1/state", a.state},
-		{"POST", "/v1/explain", a.explain},
-		{"POST", "/v1/port", a.port},
-		{"POST", "/v1/trace", a.trace},
-		{"GET", "/v1/events", a.events},
-		{"GET", "/v1/clients", a.clients},
+		{"GET", "/v1/status", a.reads(a.status)},
+		{"POST", "/v1/state", a.changes(a.state)},
+		{"POST", "/v1/explain", a.reads(a.explain)},
+		{"POST", "/v1/port", a.reads(a.port)},
+		{"POST", "/v1/trace", a.reads(a.trace)},
+		{"GET", "/v1/events", a.reads(a.events)},
+		{"GET", "/v1/clients", a.reads(a.clients)},
+		{"GET", "/v1/audit", a.restricted(a.auditLog)},
 	} {
 		mux.HandleFunc(r.path, a.answer(func(w http.ResponseWriter, req *http.Request) (any, error) {
 			if req.Method != r.method {
@@ -111,14 +147,8 @@ func Handler(b Backend, log *slog.Logger) http.Handler {
 	return mux
 }
 
-type api struct {
-	backend   Backend
-	log       *slog.Logger
-	followers atomic.Int32
-}
-
 // answer turns what a handler returns, or its panic, into JSON.
-func (a *api) answer(handle func(http.ResponseWriter, *http.Request) (any, error)) http.HandlerFunc {
+func (a *api) answer(handle handler) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		defer func() {
 			if p := recover(); p != nil {
@@ -126,7 +156,7 @@ func (a *api) answer(handle func(http.ResponseWriter, *http.Request) (any, error
 				reply(w, http.StatusInternalServerError, &Error{Message: "internal error: see the log of nlbd"})
 			}
 		}()
-		v, err := handle(w, r)
+		v, err := a.paced(handle)(w, r)
 		if s, ok := v.(stream); ok {
 			s(w)
 			return
@@ -139,6 +169,9 @@ func (a *api) answer(handle func(http.ResponseWriter, *http.Request) (any, error
 		if !errors.As(err, &refused) {
 			a.log.Warn("control request", "path", r.URL.Path, "error", err)
 			refused = &Error{http.StatusInternalServerError, err.Error()}
+		} else if c := CallerOf(r.Context()); a.noise.allow(c.key()) {
+			a.log.Info("control request refused", "path", fmt.Sprintf("%.64q", r.URL.Path), "status", refused.Status, "reason", refused.Message,
+				"from", c.From(), "uid", c.UID, "name", c.Name)
 		}
 		reply(w, refused.Status, refused)
 	}
@@ -164,7 +197,7 @@ func (a *api) status(_ http.ResponseWriter, r *http.Request) (any, error) {
 	return s, nil
 }
 
-func (a *api) state(w http.ResponseWriter, r *http.Request) (any, error) {
+func (a *api) state(w http.ResponseWriter, r *http.Request) (*change, error) {
 	var req StateRequest
 	if err := decode(w, r, &req); err != nil {
 		return nil, err
@@ -172,13 +205,17 @@ func (a *api) state(w http.ResponseWriter, r *http.Request) (any, error) {
 	if err := req.validate(); err != nil {
 		return nil, err
 	}
-	who, _ := r.Context().Value(identityKey{}).(identity)
-	a.log.Info("state change requested", "action", req.Action, "members", req.Members, "all", req.All, "uid", who.uid, "pid", who.pid)
-	results, err := a.backend.SetState(r.Context(), req)
-	if err != nil {
-		return nil, err
+	targets := req.Members
+	if req.All {
+		targets = []string{"--all"}
 	}
-	return append([]Result{}, results...), nil
+	return &change{verb: req.Action, targets: targets, do: func(ctx context.Context) (any, error) {
+		results, err := a.backend.SetState(ctx, req)
+		if err != nil {
+			return nil, err
+		}
+		return append([]Result{}, results...), nil
+	}}, nil
 }
 
 func (a *api) explain(w http.ResponseWriter, r *http.Request) (any, error) {

@@ -11,7 +11,9 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"os"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -154,8 +156,19 @@ func TestEmptyListsAreNotNull(t *testing.T) {
 func call(b Backend, method, path, body string) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
 	r := httptest.NewRequest(method, path, strings.NewReader(body))
-	Handler(b, slog.New(slog.DiscardHandler)).ServeHTTP(w, r)
+	asAdmin(b, slog.New(slog.DiscardHandler)).ServeHTTP(w, r)
 	return w
+}
+
+// asAdmin is the API for requests of an administrator.
+func asAdmin(b Backend, log *slog.Logger) http.Handler { return as(Admin, NewServer(b, nil, log)) }
+
+// as is the API of s for requests of one role.
+func as(role Role, s *Server) http.Handler {
+	h := s.api.handler()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h.ServeHTTP(w, r.WithContext(WithCaller(r.Context(), Caller{Name: "test", Role: role})))
+	})
 }
 
 func TestRefused(t *testing.T) {
@@ -243,7 +256,7 @@ func TestPanicIsLoggedAndAnswered(t *testing.T) {
 	f.panics = true
 	var log bytes.Buffer
 	w := httptest.NewRecorder()
-	Handler(f, slog.New(slog.NewTextHandler(&log, nil))).ServeHTTP(w, httptest.NewRequest("GET", "/v1/status", nil))
+	asAdmin(f, slog.New(slog.NewTextHandler(&log, nil))).ServeHTTP(w, httptest.NewRequest("GET", "/v1/status", nil))
 	if w.Code != 500 || !strings.Contains(w.Body.String(), "see the log") {
 		t.Errorf("got %d %s", w.Code, w.Body)
 	}
@@ -265,14 +278,14 @@ func TestChangesAreLoggedWithCaller(t *testing.T) {
 	var log bytes.Buffer
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- Serve(ctx, l, f, slog.New(slog.NewTextHandler(&log, nil))) }()
+	go func() { done <- NewServer(f, nil, slog.New(slog.NewTextHandler(&log, nil))).Serve(ctx, l) }()
 	_, err = Dial(path).SetState(ctx, StateRequest{Action: Stop, All: true})
 	cancel()
 	if err := errors.Join(err, <-done); err != nil {
 		t.Fatal(err)
 	}
-	want := slog.Int("pid", int(peerOfSelf(t).pid)).String()
-	if !strings.Contains(log.String(), "action=stop") || !strings.Contains(log.String(), want) {
+	want := "pid " + strconv.Itoa(os.Getpid()) + " (control.test)"
+	if !strings.Contains(log.String(), "verb=stop") || !strings.Contains(log.String(), want) {
 		t.Errorf("log %q, want %s", log.String(), want)
 	}
 }
@@ -296,7 +309,7 @@ func TestManyCallersAtOnce(t *testing.T) {
 func TestFollowersAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake()
-		h := Handler(f, slog.New(slog.DiscardHandler))
+		h := asAdmin(f, slog.New(slog.DiscardHandler))
 		get := func(path string) int {
 			w := httptest.NewRecorder()
 			h.ServeHTTP(w, httptest.NewRequest("GET", path, nil))

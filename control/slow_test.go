@@ -3,6 +3,7 @@ package control
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"log/slog"
@@ -52,7 +53,7 @@ func withPipes(t *testing.T, b Backend, test func(t *testing.T, p *pipes)) {
 		p := newPipes()
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
-		go func() { done <- Serve(ctx, p, b, slog.New(slog.DiscardHandler)) }()
+		go func() { done <- NewServer(b, nil, slog.New(slog.DiscardHandler)).Serve(ctx, p) }()
 		test(t, p)
 		cancel()
 		if err := <-done; err != nil {
@@ -78,6 +79,34 @@ func TestSlowClientIsCutOff(t *testing.T) {
 			}
 		})
 	}
+}
+
+// So is who does not end its TLS handshake.
+func TestSlowHandshakeIsCutOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPipes()
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		access := &Access{config: &tls.Config{MinVersion: tls.VersionTLS13}, now: time.Now}
+		go func() { done <- NewServer(newFake(), nil, slog.New(slog.DiscardHandler)).ServeRemote(ctx, p, access) }()
+		for _, begin := range []string{"", "\x16\x03\x01\x02\x00\x01"} {
+			c := p.dial()
+			began := time.Now()
+			if _, err := io.WriteString(c, begin); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.Copy(io.Discard, c); err != nil {
+				t.Errorf("%q: %v", begin, err)
+			}
+			if d := time.Since(began); d > readTimeout+time.Second {
+				t.Errorf("%q: cut off after %v", begin, d)
+			}
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 func TestConnectionsAreBounded(t *testing.T) {
@@ -155,7 +184,7 @@ func TestShutdownEndsFollowers(t *testing.T) {
 		p := newPipes()
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
-		go func() { done <- Serve(ctx, p, f, slog.New(slog.DiscardHandler)) }()
+		go func() { done <- NewServer(f, nil, slog.New(slog.DiscardHandler)).Serve(ctx, p) }()
 		c := p.dial()
 		go io.Copy(io.Discard, c)
 		fmt.Fprint(c, "GET /v1/events?wait=1m HTTP/1.1\r\nHost: x\r\n\r\n")

@@ -161,7 +161,7 @@ func serve(t *testing.T, f *fake) string {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- control.Serve(ctx, l, f, slog.New(slog.DiscardHandler)) }()
+	go func() { done <- control.NewServer(f, nil, slog.New(slog.DiscardHandler)).Serve(ctx, l) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
