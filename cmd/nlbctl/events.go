@@ -22,7 +22,10 @@ func (c *cli) events() *cobra.Command {
 		Short: "Show joins, failures, convergences, drains and conflicts",
 		Args:  exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			client := control.Dial(c.socket)
+			client, err := c.dial()
+			if err != nil {
+				return err
+			}
 			defer client.Close()
 			if follow {
 				return untilInterrupted(cmd.Context(), c.follow(cmd.Context(), client))

@@ -23,6 +23,7 @@ func main() {
 		terminal: isTerminal(os.Stdout),
 		noColor:  os.Getenv("NO_COLOR") != "",
 		sleep:    sleep,
+		getenv:   os.Getenv,
 	}, os.Args[1:]))
 }
 

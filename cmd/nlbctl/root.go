@@ -29,12 +29,13 @@ type env struct {
 	terminal       bool // stdout is one
 	noColor        bool
 	sleep          func(context.Context, time.Duration) error
+	getenv         func(string) string // nil: nothing is set
 }
 
 // cli is what all commands share.
 type cli struct {
 	env
-	socket string
+	target
 	format string // table, json or yaml
 }
 
@@ -79,22 +80,25 @@ func (c *cli) root() *cobra.Command {
 		RunE: func(*cobra.Command, []string) error {
 			return usageError{errors.New("no verb given")}
 		},
-		PersistentPreRunE: func(*cobra.Command, []string) error {
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
 			switch c.format {
 			case "table", "json", "yaml":
-				return nil
+				return c.check(cmd)
 			}
 			return usageError{fmt.Errorf("unknown output format %q: write table, json or yaml", c.format)}
 		},
 	}
-	root.PersistentFlags().StringVar(&c.socket, "socket", "/run/nlb/nlbd.sock", "control socket of the nlbd to ask")
+	if c.getenv == nil {
+		c.getenv = func(string) string { return "" }
+	}
+	c.flags(root, c.getenv)
 	root.PersistentFlags().StringVarP(&c.format, "output", "o", "table", "output format: table, json or yaml")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.SuggestionsMinimumDistance = 2
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.AddCommand(c.status())
 	root.AddCommand(c.states()...)
-	root.AddCommand(c.explain(), c.queryPort(), c.trace(), c.clients(), c.events(), c.ip2mac(), c.keygen(), c.validate(), c.version(), c.completion(root))
+	root.AddCommand(c.explain(), c.queryPort(), c.trace(), c.clients(), c.events(), c.audit(), c.ip2mac(), c.keygen(), c.validate(), c.version(), c.completion(root))
 	return root
 }
 
@@ -133,8 +137,11 @@ func untilInterrupted(ctx context.Context, err error) error {
 }
 
 // ask calls f with a client of the daemon and a context that bounds the answer.
-func ask[T any](ctx context.Context, c *cli, f func(context.Context, *control.Client) (T, error)) (T, error) {
-	client := control.Dial(c.socket)
+func ask[T any](ctx context.Context, c *cli, f func(context.Context, *control.Client) (T, error)) (answer T, err error) {
+	client, err := c.dial()
+	if err != nil {
+		return answer, err
+	}
 	defer client.Close()
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()

@@ -75,7 +75,10 @@ func prefix(s string) (netip.Prefix, error) {
 
 // runTrace prints samples until ctx ends, or count of them are printed.
 func (c *cli) runTrace(ctx context.Context, r control.TraceRequest, count uint64) error {
-	client := control.Dial(c.socket)
+	client, err := c.dial()
+	if err != nil {
+		return err
+	}
 	defer client.Close()
 	missed, shown := map[string]uint64{}, uint64(0)
 	begun := func() {
@@ -83,7 +86,7 @@ func (c *cli) runTrace(ctx context.Context, r control.TraceRequest, count uint64
 			fmt.Fprintln(c.stderr, "Tracing until interrupted.")
 		}
 	}
-	err := client.Trace(ctx, r, begun, func(s control.Sample) error {
+	err = client.Trace(ctx, r, begun, func(s control.Sample) error {
 		missed[s.Member] = s.Missed
 		if err := c.printSample(s); err != nil {
 			return err
