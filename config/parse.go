@@ -36,18 +36,24 @@ func Parse(file string, data []byte) (*Config, error) {
 		return nil, join(doc.problems)
 	}
 	c := decode(root)
+	check(doc, c.check)
+	if len(doc.problems) > 0 {
+		return nil, join(doc.problems)
+	}
+	return c, nil
+}
+
+// check adds to a document what is wrong with the values decoded from it, and sorts all
+// that is wrong by place.
+func check(doc *document, check func(report)) {
 	incomplete := len(doc.problems) > 0
-	c.check(func(path, what, advice string) {
+	check(func(path, what, advice string) {
 		if incomplete && strings.Contains(path, "rules") {
 			return // may follow from what decode could not read
 		}
 		doc.report(path, what, advice)
 	})
-	if len(doc.problems) > 0 {
-		slices.SortStableFunc(doc.problems, func(a, b *Problem) int {
-			return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
-		})
-		return nil, join(doc.problems)
-	}
-	return c, nil
+	slices.SortStableFunc(doc.problems, func(a, b *Problem) int {
+		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+	})
 }

@@ -34,6 +34,7 @@ func (r Reason) String() string {
 
 // identity is what the answers depend on.
 type identity struct {
+	list       []netip.Addr // the VIPs
 	vips       map[netip.Addr]bool
 	clusterMAC net.HardwareAddr // what answers say
 	sourceMAC  net.HardwareAddr // what answers are sent from

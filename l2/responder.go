@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/mdlayher/packet"
+	"golang.org/x/net/bpf"
 	"golang.org/x/net/ipv6"
 	"golang.org/x/sys/unix"
 )
@@ -19,8 +20,8 @@ import (
 // one VIP: DEFEND_INTERVAL of RFC 5227, section 1.1.
 const defendInterval = 10 * time.Second
 
-// ResponderConfig says what a Responder answers for. It does not change while
-// the Responder is open.
+// ResponderConfig says what a Responder answers for. Only the VIPs change while
+// the Responder is open, by SetVIPs.
 type ResponderConfig struct {
 	VIPs       []netip.Addr
 	ClusterMAC net.HardwareAddr // what answers say
@@ -40,10 +41,10 @@ type ResponderConfig struct {
 // it is active, and reports other hosts that claim one. While it is open the
 // interface is a member of the VIPs' solicited-node multicast groups.
 type Responder struct {
+	iface    *Interface
 	conn     *packet.Conn
 	groups   net.PacketConn // holds the solicited-node memberships; nil without IPv6 VIP
-	vips     []netip.Addr
-	id       identity
+	id       atomic.Pointer[identity]
 	conflict func(netip.Addr, net.HardwareAddr)
 	now      func() time.Time
 	reported map[netip.Addr]time.Time // of Run alone
@@ -56,13 +57,7 @@ type Responder struct {
 // OpenResponder opens the sockets of a Responder, which is not active yet.
 func OpenResponder(i *Interface, cfg ResponderConfig) (*Responder, error) {
 	r := &Responder{
-		vips: slices.Clone(cfg.VIPs),
-		id: identity{
-			vips:       map[netip.Addr]bool{},
-			clusterMAC: cfg.ClusterMAC,
-			sourceMAC:  cfg.SourceMAC,
-			nicMAC:     i.MAC,
-		},
+		iface:    i,
 		conflict: cfg.OnConflict,
 		now:      cfg.Now,
 		reported: map[netip.Addr]time.Time{},
@@ -70,20 +65,47 @@ func OpenResponder(i *Interface, cfg ResponderConfig) (*Responder, error) {
 	if r.now == nil {
 		r.now = time.Now
 	}
-	for _, vip := range r.vips {
-		r.id.vips[vip] = true
-	}
-	conn, err := listenNeighbors(i, r.vips)
+	r.id.Store(&identity{clusterMAC: cfg.ClusterMAC, sourceMAC: cfg.SourceMAC, nicMAC: i.MAC})
+	conn, err := listenNeighbors(i, cfg.VIPs)
 	if err != nil {
 		return nil, err
 	}
 	r.conn = conn
-	r.groups, err = joinSolicitedNodes(i, r.vips)
-	if err != nil {
+	if err := r.SetVIPs(cfg.VIPs); err != nil {
 		conn.Close()
 		return nil, err
 	}
 	return r, nil
+}
+
+// SetVIPs replaces the VIPs that are answered for. It is not to be called by several
+// goroutines at once; on error the Responder answers for those that it had.
+func (r *Responder) SetVIPs(vips []netip.Addr) error {
+	groups, err := joinSolicitedNodes(r.iface, vips)
+	if err != nil {
+		return err
+	}
+	filter, err := bpf.Assemble(neighborFilter(vips))
+	if err == nil {
+		err = r.conn.SetBPF(filter)
+	}
+	if err != nil {
+		if groups != nil {
+			groups.Close()
+		}
+		return fmt.Errorf("setting the socket filter for %d VIPs: %w", len(vips), err)
+	}
+	id := *r.id.Load()
+	id.list, id.vips = slices.Clone(vips), make(map[netip.Addr]bool)
+	for _, vip := range vips {
+		id.vips[vip] = true
+	}
+	r.id.Store(&id)
+	if r.groups != nil {
+		err = r.groups.Close()
+	}
+	r.groups = groups
+	return err
 }
 
 // Close releases the sockets; a Run meanwhile ends.
@@ -120,7 +142,7 @@ func (r *Responder) Run(ctx context.Context) error {
 }
 
 func (r *Responder) handle(frame []byte) {
-	a := r.id.answer(frame, r.active.Load())
+	a := r.id.Load().answer(frame, r.active.Load())
 	r.reasons[a.reason].Add(1)
 	switch a.reason {
 	case Answered:
@@ -151,7 +173,7 @@ func (r *Responder) defend(vip netip.Addr, mac net.HardwareAddr) {
 // an inactive one stays silent. The error joins those of all VIPs.
 func (r *Responder) Announce(ctx context.Context) error {
 	var errs []error
-	for _, vip := range r.vips {
+	for _, vip := range r.id.Load().list {
 		if ctx.Err() != nil || !r.active.Load() {
 			break
 		}
@@ -161,7 +183,7 @@ func (r *Responder) Announce(ctx context.Context) error {
 }
 
 func (r *Responder) announce(vip netip.Addr) error {
-	frames, err := r.id.announce(vip)
+	frames, err := r.id.Load().announce(vip)
 	if err != nil {
 		return err
 	}

@@ -225,11 +225,11 @@ func TestConflictsAreReportedOnceInAWhile(t *testing.T) {
 	var reports []netip.Addr
 	now := time.Now()
 	r := &Responder{
-		id:       *testIdentity(),
 		conflict: func(vip netip.Addr, _ net.HardwareAddr) { reports = append(reports, vip) },
 		now:      func() time.Time { return now },
 		reported: map[netip.Addr]time.Time{},
 	}
+	r.id.Store(testIdentity())
 	for range 3 {
 		r.handle(askARP(other, vip4, vip4))
 		r.handle(advert(other, vip6, other))
