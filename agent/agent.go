@@ -3,6 +3,7 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -21,6 +22,7 @@ import (
 
 	"github.com/opennlb/opennlb/config"
 	"github.com/opennlb/opennlb/control"
+	"github.com/opennlb/opennlb/converge"
 	"github.com/opennlb/opennlb/dataplane"
 	"github.com/opennlb/opennlb/l2"
 	"github.com/opennlb/opennlb/membership"
@@ -38,10 +40,6 @@ type Options struct {
 // over, or when the member cannot go on. Whatever it put on the host is gone then,
 // unless the process dies; then the data plane stays and answers nothing.
 func Run(ctx context.Context, cfg *config.Config, opt Options) (err error) {
-	var undo undo
-	defer func() { err = errors.Join(err, undo.run()) }()
-	log := opt.Log
-
 	if err := checkCapabilities(); err != nil {
 		return err
 	}
@@ -49,16 +47,48 @@ func Run(ctx context.Context, cfg *config.Config, opt Options) (err error) {
 	if err != nil {
 		return err
 	}
-	timing, err := detect(cfg.Cluster.Detection)
-	if err != nil {
-		return err
-	}
 	unlock, err := lockState(cfg.StateDir)
 	if err != nil {
 		return err
 	}
-	undo.add("unlock state_dir", unlock)
+	defer func() { err = errors.Join(err, unlock()) }()
+	m := member{Options: opt, cfg: cfg, key: key, events: control.NewEventLog(keepEvents)}
+	for {
+		if err := m.live(ctx); !errors.Is(err, errAnew) {
+			return err
+		}
+		m.Log.Info("begin anew under the configuration in force")
+	}
+}
 
+// member is what outlives a new beginning, see errAnew.
+type member struct {
+	Options
+	cfg    *config.Config
+	key    []byte
+	events *control.EventLog
+	base   *converge.Assignment // what was agreed on before
+	macs   []net.HardwareAddr   // the cluster's so far: others may still have them
+	state  *retained            // as it was then
+}
+
+// live brings a member up and runs it, once.
+func (m *member) live(ctx context.Context) (err error) {
+	var undo undo
+	defer func() { err = errors.Join(err, undo.run()) }()
+	cfg, log := m.cfg, m.Log
+
+	history, c, damaged, err := startCluster(cfg, m.key)
+	if err != nil {
+		return err
+	}
+	for _, problem := range damaged {
+		log.Error("a version of the configuration is damaged; an earlier one, or that of another member, takes its place", "problem", problem)
+	}
+	timing, err := detect(c.Detection)
+	if err != nil {
+		return err
+	}
 	socket, err := control.Listen(cfg.Control.Socket)
 	if err != nil {
 		return err
@@ -80,48 +110,45 @@ func Run(ctx context.Context, cfg *config.Config, opt Options) (err error) {
 		return err
 	}
 	undo.add("close interface", iface.Close)
-	if err := dedicatedIP(cfg, iface); err != nil {
+	if err := dedicatedIP(cfg, c, iface); err != nil {
 		return err
 	}
-	id, err := identify(cfg, key, iface)
+	id, err := identify(cfg, c, m.key, iface)
 	if err != nil {
 		return err
 	}
-	if err := probe(ctx, cfg.Cluster.VIPs, iface, id.clusterMAC); err != nil {
+	m.macs = append(m.macs, id.clusterMAC)
+	if err := probe(ctx, c.VIPs, iface, m.macs); err != nil {
 		return err
 	}
 
 	engine, err := openEngine(dataplane.Setup{
-		Cluster: cfg.Cluster.Name, Member: cfg.Member.Name, Interface: cfg.Member.Interface, Kind: cfg.Dataplane,
+		Cluster: c.Name, Member: cfg.Member.Name, Interface: cfg.Member.Interface, Kind: cfg.Dataplane,
 		SourceMAC: id.sourceMAC, ClusterMAC: id.clusterMAC, Priority: cfg.Member.Priority, BeaconKey: id.beaconKey,
-		Clients: newKeeping(cfg.Cluster.Rules).some,
 	}, log)
 	if err != nil {
 		return err
 	}
 	undo.add("detach data plane", engine.Close)
-	if err := engine.Install(id.silent(cfg), nil); err != nil { // before the kernel knows the VIPs
+	if err := engine.Install(c.silent(), nil); err != nil { // before the kernel knows the VIPs
 		return err
 	}
 	if err := iface.AddMAC(id.clusterMAC); err != nil {
 		return err
 	}
 	undo.add("remove cluster MAC", func() error { return iface.RemoveMAC(id.clusterMAC) })
-	for _, vip := range cfg.Cluster.VIPs {
+
+	l := newLoop(cfg, m.begin(start{cluster: c, history: history, id: id, timing: timing}), m.Options)
+	l.engine, l.iface, l.ifindex, l.events = engine, iface, iface.Index, m.events
+	undo.add("remove VIPs", l.removeVIPs)
+	for _, vip := range c.VIPs {
 		if err := iface.AddVIP(vip); err != nil {
 			return err
 		}
-		undo.add("remove VIP", func() error { return iface.RemoveVIP(vip) })
+		l.vips = append(l.vips, vip)
 	}
-
-	seen, err := loadEpoch(cfg.StateDir)
-	if err != nil {
-		log.Warn("forget the last epoch", "error", err)
-	}
-	l := newLoop(cfg, id, timing, firstState(cfg, log), seen, opt)
-	l.engine, l.ifindex = engine, iface.Index
 	responder, err := l2.OpenResponder(iface, l2.ResponderConfig{
-		VIPs: cfg.Cluster.VIPs, ClusterMAC: id.clusterMAC, SourceMAC: id.sourceMAC, OnConflict: l.onConflict,
+		VIPs: c.VIPs, ClusterMAC: id.clusterMAC, SourceMAC: id.sourceMAC, OnConflict: l.onConflict,
 	})
 	if err != nil {
 		return err
@@ -133,8 +160,8 @@ func Run(ctx context.Context, cfg *config.Config, opt Options) (err error) {
 	}
 	undo.add("close beacon socket", l.beacons.Close)
 	var reporter *l2.Reporter
-	if cfg.Cluster.Mode == config.IGMP {
-		group := l2.IGMPGroup(l2.ClusterAddr(cfg.Cluster.VIPs))
+	if c.Mode == config.IGMP {
+		group := l2.IGMPGroup(l2.ClusterAddr(c.VIPs))
 		if reporter, err = l2.OpenReporter(iface, group, id.sourceMAC); err != nil {
 			return err
 		}
@@ -149,15 +176,15 @@ func Run(ctx context.Context, cfg *config.Config, opt Options) (err error) {
 	}
 
 	l.membership, err = membership.Start(ctx, membership.Options{
-		Cluster: cfg.Cluster.Name, Self: id.peer(cfg), Port: cfg.Membership.Port, Join: cfg.Membership.Join,
-		Key: key, Timing: timing.membership, Preset: timing.preset, Log: log, Healthy: l.healthy,
+		Cluster: c.Name, Self: id.peer(cfg), Port: cfg.Membership.Port, Join: cfg.Membership.Join,
+		Key: m.key, Timing: timing.membership, Preset: timing.preset, Log: log, Healthy: l.healthy,
 	})
 	if err != nil {
 		return refusal(err)
 	}
 	undo.add("leave membership", func() error { return l.membership.Leave(500 * time.Millisecond) })
-	log.Info("member is up", "cluster", cfg.Cluster.Name, "member", cfg.Member.Name, "priority", cfg.Member.Priority,
-		"address", cfg.Member.Address, "cluster_mac", id.clusterMAC.String(), "dataplane", engine.Kind())
+	log.Info("member is up", "cluster", c.Name, "member", cfg.Member.Name, "priority", cfg.Member.Priority, "address", cfg.Member.Address,
+		"cluster_mac", id.clusterMAC.String(), "dataplane", engine.Kind(), "configuration", c.plan.Version)
 
 	group, tasks := errgroup.WithContext(tasks)
 	group.Go(func() error { defer stop(); return l.run(ctx, tasks, links, reporter) })
@@ -173,7 +200,32 @@ func Run(ctx context.Context, cfg *config.Config, opt Options) (err error) {
 	if reporter != nil {
 		group.Go(func() error { return reporter.Run(tasks) })
 	}
-	return group.Wait()
+	err = group.Wait()
+	m.end(l)
+	return err
+}
+
+// begin fills in what a loop takes over from an earlier life.
+func (m *member) begin(s start) start {
+	var err error
+	if s.seen, err = loadEpoch(m.cfg.StateDir); err != nil {
+		m.Log.Warn("forget the last epoch", "error", err)
+	}
+	if s.base = m.base; m.state != nil {
+		s.state, s.asked = *m.state.State, m.state.Shares
+		return s
+	}
+	s.state, s.asked = firstState(m.cfg, m.Log)
+	return s
+}
+
+// end remembers what a new beginning has to know.
+func (m *member) end(l *loop) {
+	state := l.machine.Self().State
+	m.base, m.state = l.machine.Committed(), &retained{State: &state, Shares: l.asked}
+	if l.ready == nil {
+		m.Ready = nil // was called
+	}
 }
 
 // refusal picks one of joined errors where other members refuse this one, since all
@@ -217,7 +269,7 @@ func lockState(dir string) (unlock func() error, err error) {
 
 // dedicatedIP fills in the member's own address. It refuses one that the host does
 // not have, and a VIP there.
-func dedicatedIP(cfg *config.Config, iface *l2.Interface) error {
+func dedicatedIP(cfg *config.Config, c *cluster, iface *l2.Interface) error {
 	if !cfg.Member.Address.IsValid() {
 		addr, err := iface.Address()
 		if err != nil {
@@ -232,7 +284,7 @@ func dedicatedIP(cfg *config.Config, iface *l2.Interface) error {
 	if !slices.ContainsFunc(own, func(a net.Addr) bool { return holds(a, cfg.Member.Address) }) {
 		return fmt.Errorf("member.address %s is not an address of this host: write one that %s has", cfg.Member.Address, iface.Name)
 	}
-	if slices.Contains(cfg.Cluster.VIPs, cfg.Member.Address) {
+	if slices.Contains(c.VIPs, cfg.Member.Address) {
 		return fmt.Errorf("VIP %s is the dedicated IP of %s: give the member an address of its own, or choose another VIP", cfg.Member.Address, iface.Name)
 	}
 	return nil
@@ -244,13 +296,14 @@ func holds(a net.Addr, addr netip.Addr) bool {
 }
 
 // probe makes sure that no host outside the cluster has a VIP.
-func probe(ctx context.Context, vips []netip.Addr, iface *l2.Interface, clusterMAC net.HardwareAddr) error {
+// The last of macs is the cluster's.
+func probe(ctx context.Context, vips []netip.Addr, iface *l2.Interface, macs []net.HardwareAddr) error {
 	for _, vip := range vips {
-		owner, found, err := l2.Probe(ctx, iface, vip, clusterMAC, l2.QuickProbe())
+		owner, found, err := l2.Probe(ctx, iface, vip, macs[len(macs)-1], l2.QuickProbe())
 		if err != nil {
 			return err
 		}
-		if found {
+		if found && !slices.ContainsFunc(macs, func(m net.HardwareAddr) bool { return bytes.Equal(m, owner) }) {
 			return fmt.Errorf("VIP %s is in use by %s, which is not of this cluster: remove the address there, or choose another VIP", vip, owner)
 		}
 	}

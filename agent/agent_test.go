@@ -2,16 +2,12 @@ package agent
 
 import (
 	"errors"
-	"net/netip"
-	"slices"
 	"strings"
 	"testing"
 
-	"github.com/opennlb/opennlb/config"
 	"github.com/opennlb/opennlb/control"
 	"github.com/opennlb/opennlb/converge"
 	"github.com/opennlb/opennlb/nlbhash"
-	"github.com/opennlb/opennlb/portrules"
 )
 
 func TestUndoRunsBackwardsAndGoesOnAfterErrors(t *testing.T) {
@@ -36,40 +32,6 @@ func TestUndoRunsBackwardsAndGoesOnAfterErrors(t *testing.T) {
 	}
 	if err := u.run(); err != nil || len(order) != 3 {
 		t.Errorf("a second run did something: %v %v", err, order)
-	}
-}
-
-// TestDigest changes every part of the cluster section that members must have alike.
-func TestDigest(t *testing.T) {
-	base := func() config.Cluster {
-		return config.Cluster{
-			Name: "web", Mode: config.Unicast, Partition: "serve",
-			VIPs:  []netip.Addr{netip.MustParseAddr("192.0.2.10"), netip.MustParseAddr("192.0.2.11")},
-			Rules: []portrules.Rule{{Name: "http", Protocol: portrules.TCP, First: 80, Last: 80}},
-		}
-	}
-	same, again := base(), base()
-	if digest(&same) != digest(&again) {
-		t.Fatal("equal configurations differ")
-	}
-	changes := map[string]func(*config.Cluster){
-		"name":      func(c *config.Cluster) { c.Name = "web2" },
-		"mode":      func(c *config.Cluster) { c.Mode = config.IGMP },
-		"partition": func(c *config.Cluster) { c.Partition = "majority" },
-		"detection": func(c *config.Cluster) { c.Detection = "fast" },
-		"dampening": func(c *config.Cluster) { c.Dampening = true },
-		"vips":      func(c *config.Cluster) { slices.Reverse(c.VIPs) },
-		"rule vip":  func(c *config.Cluster) { c.Rules[0].VIP = c.VIPs[0] },
-		"port":      func(c *config.Cluster) { c.Rules[0].Last = 81 },
-		"affinity":  func(c *config.Cluster) { c.Rules[0].Affinity = portrules.AffinityNetwork },
-		"rules":     func(c *config.Cluster) { c.Rules = append(c.Rules, c.Rules[0]) },
-	}
-	for name, change := range changes {
-		c := base()
-		change(&c)
-		if digest(&c) == digest(&same) {
-			t.Errorf("%s: the digest does not change", name)
-		}
 	}
 }
 

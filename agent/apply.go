@@ -1,6 +1,9 @@
 package agent
 
 import (
+	"fmt"
+	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/opennlb/opennlb/config"
@@ -13,6 +16,9 @@ import (
 // apply gives the machine one input and carries out what it answers: install
 // first, so that nothing is promised that the data plane does not keep.
 func (l *loop) apply(out converge.Output) error {
+	if err := l.followPlan(); err != nil {
+		return err
+	}
 	if err := l.followView(); err != nil {
 		return err
 	}
@@ -20,6 +26,9 @@ func (l *loop) apply(out converge.Output) error {
 		if err := l.install(out.Install); err != nil {
 			return err
 		}
+	}
+	if err := l.followVIPs(); err != nil {
+		return err
 	}
 	var until dataplane.Instant
 	if l.machine.Serving() {
@@ -41,22 +50,28 @@ func (l *loop) apply(out converge.Output) error {
 	l.noticeOwners()
 	l.becomeDefault()
 	l.rememberEpoch()
+	l.concludeChange()
 	return nil
 }
 
 // install hands the machine's parts to the data plane. The policy made of a part stays
 // the same, so that the engine knows it again when it comes into force.
 func (l *loop) install(in *converge.Install) error {
-	now, next := l.rendered(in.Now), rendering{}
-	var prepare *dataplane.Next
+	now, err := l.rendered(in.Now)
+	if err != nil {
+		return err
+	}
+	next, prepare := rendering{}, (*dataplane.Next)(nil)
 	if in.Next != nil {
-		next = l.rendered(in.Next)
+		if next, err = l.rendered(in.Next); err != nil {
+			return err
+		}
 		prepare = &dataplane.Next{Policy: next.policy, Commit: in.Commit}
 	}
 	if err := l.engine.Install(now.policy, prepare); err != nil {
 		return err
 	}
-	l.policy, l.renderings = now.policy, [2]rendering{now, next}
+	l.policy, l.renderings, l.installed = now.policy, [2]rendering{now, next}, in
 	return nil
 }
 
@@ -66,13 +81,31 @@ type rendering struct {
 	policy *portrules.Policy
 }
 
-func (l *loop) rendered(p *converge.Part) rendering {
+// rendered makes a policy. It covers every VIP that this host has: one that the data plane
+// does not know would be answered by all members.
+func (l *loop) rendered(p *converge.Part) (rendering, error) {
+	c, err := l.catalog.find(p.Plan)
+	if err != nil {
+		return rendering{}, fmt.Errorf("configuration %d, which was agreed on: %w", p.Plan.Version, err)
+	}
+	vips := union(c.VIPs, l.vips)
 	for _, r := range l.renderings {
-		if r.part == p {
-			return r
+		if r.part == p && slices.Equal(r.policy.VIPs, vips) {
+			return r, nil
 		}
 	}
-	return rendering{p, l.id.policy(l.cfg, p)}
+	return rendering{p, c.policy(p, vips)}, nil
+}
+
+// union returns all that are in a, then those of b that are not.
+func union(a, b []netip.Addr) []netip.Addr {
+	all := slices.Clone(a)
+	for _, x := range b {
+		if !slices.Contains(all, x) {
+			all = append(all, x)
+		}
+	}
+	return all
 }
 
 func (l *loop) onTick() error {
@@ -106,14 +139,11 @@ func (l *loop) changeState(s converge.State) error {
 
 // onReload takes over what may change while running: this member's shares.
 func (l *loop) onReload(cfg *config.Config) error {
-	if digest(&cfg.Cluster) != l.id.digest {
-		l.log.Warn("reload: the cluster section differs from the running one and is ignored: restart to use it")
-		return nil
-	}
-	cfg.Cluster = l.cfg.Cluster
-	l.log.Info("reload: weights and handling priorities are taken over; other keys need a restart")
-	l.want = shares(cfg)
-	return l.apply(l.machine.SetShares(l.now.wall, l.shares()))
+	l.cfg.Cluster = cfg.Cluster
+	l.compareFile()
+	l.log.Info("reload: weights and handling priorities are taken over; other keys of this member need a restart, those of the cluster nlbctl apply")
+	l.cfg.Member.Rules, l.asked = cfg.Member.Rules, nil
+	return l.apply(l.machine.SetShares(l.now.wall, l.want()))
 }
 
 // handedOver reports whether the view knows that this member takes no part any more.

@@ -3,11 +3,11 @@ package agent
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"sync"
 
 	"github.com/opennlb/opennlb/control"
+	"github.com/opennlb/opennlb/converge"
 )
 
 // question is what a member asks another one; exactly one field is set.
@@ -15,6 +15,8 @@ type question struct {
 	Packet   *control.ExplainRequest `json:"packet,omitempty"`
 	Counters *string                 `json:"counters,omitempty"` // of this rule, "" for what no rule covers
 	Trace    *control.TraceRequest   `json:"trace,omitempty"`
+	Plan     *converge.Plan          `json:"plan,omitempty"`  // can the member take it?
+	Saved    *converge.Stamp         `json:"saved,omitempty"` // is it in force, and on the disk?
 }
 
 // answer has the field set that the question had.
@@ -22,6 +24,7 @@ type answer struct {
 	Part     *control.Part     `json:"part,omitempty"`
 	Counters []control.Counter `json:"counters,omitempty"`
 	Portion  *portion          `json:"portion,omitempty"`
+	OK       bool              `json:"ok,omitempty"`
 }
 
 // answerTo takes from the loop what an answer needs; the rest, which may take a while,
@@ -63,6 +66,14 @@ func (l *loop) answerTo(q question) (func() (answer, error), error) {
 			p, err := l.portion(r, names)
 			return answer{Portion: p}, err
 		}, nil
+	case q.Plan != nil:
+		if err := l.canTake(q.Plan); err != nil {
+			return nil, err
+		}
+		return func() (answer, error) { return answer{OK: true}, nil }, nil
+	case q.Saved != nil:
+		ok := !q.Saved.Above(l.machine.Plan().Stamp()) && l.history.has(*q.Saved)
+		return func() (answer, error) { return answer{OK: ok}, nil }, nil
 	}
 	return nil, errors.New("unknown question: does this member run another version?")
 }
@@ -145,6 +156,6 @@ func (b backend) pass(ctx context.Context, member string, c command) (reply, err
 		return r, nil
 	case <-ctx.Done():
 		_ = l.do(context.Background(), func() error { forget(); return nil })
-		return reply{}, fmt.Errorf("did not answer within %s", answerWithin)
+		return reply{}, errors.New("did not answer in time")
 	}
 }

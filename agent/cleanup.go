@@ -25,10 +25,14 @@ func Cleanup(cfg *config.Config) error {
 		return errors.Join(err, unlock())
 	}
 	var errs []error
-	for _, vip := range cfg.Cluster.VIPs {
+	shared := &cfg.Cluster // unless the members have agreed on another
+	if _, c, _, err := openHistory(cfg.StateDir); err == nil && c != nil {
+		shared = &c.Cluster
+	}
+	for _, vip := range shared.VIPs {
 		errs = append(errs, iface.RemoveVIP(vip))
 	}
-	mac := l2.ClusterMAC(cfg.Cluster.Mode, l2.ClusterAddr(cfg.Cluster.VIPs))
+	mac := l2.ClusterMAC(shared.Mode, l2.ClusterAddr(shared.VIPs))
 	errs = append(errs, iface.RemoveMAC(mac), iface.Close())
 	if errors.Join(errs...) == nil { // else the data plane must stay: it keeps the VIPs silent
 		errs = append(errs, ebpf.Remove(cfg.Cluster.Name, cfg.Member.Name), afpacket.Remove(cfg.Cluster.Name, cfg.Member.Name))

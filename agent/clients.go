@@ -14,15 +14,15 @@ import (
 
 // Clients implements control.Backend.
 func (b backend) Clients(ctx context.Context, r control.ClientsRequest) (list control.ClientList, err error) {
-	rule := slices.IndexFunc(b.l.cfg.Cluster.Rules, func(x portrules.Rule) bool { return x.Name == r.Rule })
-	if rule < 0 {
-		return list, control.Refuse("no rule is called %s: see nlbctl status", r.Rule)
-	}
 	all, err := b.l.engine.Clients() // outside the loop: there may be many
 	if err != nil {
 		return list, err
 	}
 	err = b.l.do(ctx, func() error {
+		rule := slices.IndexFunc(b.l.cluster.Rules, func(x portrules.Rule) bool { return x.Name == r.Rule })
+		if rule < 0 {
+			return control.Refuse("no rule is called %s: see nlbctl status", r.Rule)
+		}
 		list, err = b.l.clientList(rule, all, r.Limit)
 		return err
 	})
@@ -31,7 +31,7 @@ func (b backend) Clients(ctx context.Context, r control.ClientsRequest) (list co
 
 // clientList names the member of each client, as far as this one knows.
 func (l *loop) clientList(rule int, all []dataplane.Client, limit int) (control.ClientList, error) {
-	r, keep := l.cfg.Cluster.Rules[rule], l.keep.rules[rule]
+	r, keep := l.cluster.Rules[rule], l.keep.rules[rule]
 	list := control.ClientList{Rule: r.Name, Member: l.cfg.Member.Name, Keep: control.Duration(keep)}
 	if keep == 0 {
 		return list, control.Refuse("rule %s keeps no clients: it has no timeout, and is not of UDP with affinity single or network", r.Name)

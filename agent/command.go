@@ -58,8 +58,56 @@ func (l *loop) act(action string, timeout time.Duration) (done changed, kept <-c
 	if err := l.changeState(next); err != nil {
 		return changed{}, nil, err
 	}
-	return changed{before.String(), next.String()}, l.keeper.keep(next), nil
+	return changed{before.String(), next.String()}, l.retain(next), nil
 }
+
+// carryOut does what a command asks of this member.
+func (l *loop) carryOut(c command) (done changed, kept <-chan error, err error) {
+	if c.Rule != nil {
+		return l.setRule(*c.Rule)
+	}
+	return l.act(c.Action, time.Duration(c.Timeout))
+}
+
+// Causes of errors that the asker can act on.
+const (
+	causeConflict       = "conflict"
+	causeNotCoordinator = "not coordinator"
+)
+
+func (r *reply) fail(err error) {
+	if err == nil {
+		return
+	}
+	r.Error = err.Error()
+	switch {
+	case errors.Is(err, converge.ErrConflict):
+		r.Cause = causeConflict
+	case errors.Is(err, converge.ErrNotCoordinator):
+		r.Cause = causeNotCoordinator
+	}
+}
+
+// cause gives err, which is that of a reply, the sentinel that it had at its sender.
+func (r *reply) cause(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case r.Cause == causeConflict:
+		return said{err, converge.ErrConflict}
+	case r.Cause == causeNotCoordinator:
+		return said{err, converge.ErrNotCoordinator}
+	}
+	return err
+}
+
+// said is an error that another member told.
+type said struct {
+	error
+	cause error
+}
+
+func (s said) Unwrap() error { return s.cause }
 
 // changed is a value before and after a command.
 type changed struct {
@@ -75,12 +123,13 @@ func (l *loop) onCommand(from string, c command) error {
 	}
 	answer := func(done changed, err error) {
 		r := reply{ID: c.ID, changed: done}
-		if err != nil {
-			r.Error = err.Error()
-		}
+		r.fail(err)
 		l.send(from, wire{Reply: &r})
 	}
-	done, kept, err := l.act(c.Action, time.Duration(c.Timeout))
+	if c.Plan != nil {
+		return l.beginChange(c.Plan, func(err error) { answer(changed{}, err) })
+	}
+	done, kept, err := l.carryOut(c)
 	if err != nil {
 		answer(done, err)
 		return nil
@@ -110,7 +159,13 @@ func (l *loop) pass(member string, c command, done func(reply)) (cancel func()) 
 
 // SetState implements control.Backend.
 func (b backend) SetState(ctx context.Context, r control.StateRequest) ([]control.Result, error) {
-	members, err := b.targets(ctx, r)
+	return b.command(ctx, r.Members, r.All, command{Action: r.Action, Timeout: r.Timeout})
+}
+
+// command has members carry out a command, all at once. Neither members nor all means
+// this one.
+func (b backend) command(ctx context.Context, members []string, all bool, c command) ([]control.Result, error) {
+	members, err := b.targets(ctx, members, all)
 	if err != nil {
 		return nil, err
 	}
@@ -118,7 +173,7 @@ func (b backend) SetState(ctx context.Context, r control.StateRequest) ([]contro
 	answers := make(chan int, len(members))
 	for i, m := range members {
 		go func() {
-			done, err := b.setState(ctx, m, command{Action: r.Action, Timeout: r.Timeout})
+			done, err := b.commandOne(ctx, m, c)
 			results[i] = control.Result{Member: m, OK: err == nil, Old: done.Old, New: done.New}
 			if err != nil {
 				results[i].Error = err.Error()
@@ -133,17 +188,17 @@ func (b backend) SetState(ctx context.Context, r control.StateRequest) ([]contro
 }
 
 // targets are the members that a request means.
-func (b backend) targets(ctx context.Context, r control.StateRequest) (members []string, err error) {
+func (b backend) targets(ctx context.Context, named []string, all bool) (members []string, err error) {
 	err = b.l.do(ctx, func() error {
 		switch {
-		case r.All:
+		case all:
 			for _, p := range b.l.peers {
 				members = append(members, p.Name)
 			}
-		case len(r.Members) == 0:
+		case len(named) == 0:
 			members = []string{b.l.cfg.Member.Name}
 		default:
-			members = r.Members
+			members = named
 		}
 		for _, m := range members {
 			if _, ok := b.l.known[m]; !ok {
@@ -155,14 +210,14 @@ func (b backend) targets(ctx context.Context, r control.StateRequest) (members [
 	return members, err
 }
 
-func (b backend) setState(ctx context.Context, member string, c command) (done changed, err error) {
+func (b backend) commandOne(ctx context.Context, member string, c command) (done changed, err error) {
 	l := b.l
 	ctx, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()
 	if member == l.cfg.Member.Name {
 		var kept <-chan error
 		err := l.do(ctx, func() (err error) {
-			done, kept, err = l.act(c.Action, time.Duration(c.Timeout))
+			done, kept, err = l.carryOut(c)
 			return err
 		})
 		if err != nil {

@@ -44,10 +44,11 @@ func (l *loop) countConnections() {
 		return
 	}
 	l.counting, l.nextCount = true, l.now.wall.Add(countEvery)
+	vips, some := l.vips, l.keep.some
 	go func() {
-		conns, err := connections(l.cfg.Cluster.VIPs, l.engine.FollowsNAT())
+		conns, err := connections(vips, l.engine.FollowsNAT())
 		c := census{epoch: a.Epoch.N, conns: conns, err: err}
-		if l.keep.some && err == nil {
+		if some && err == nil {
 			c.kept, c.err = l.engine.Clients()
 		}
 		l.counted <- c // has room for the only one under way
@@ -115,7 +116,7 @@ func (l *loop) unconnected(c census) int {
 
 // occupied maps connections, and clients that stay, to the buckets of each slot.
 func (l *loop) occupied(counted census) []converge.Bitmap {
-	slots := make([]converge.Bitmap, len(l.cfg.Cluster.Rules)+1)
+	slots := make([]converge.Bitmap, len(l.cluster.Rules)+1)
 	for _, o := range counted.kept {
 		slots[l.keep.slot[o.Key.Rule]].Set(int(o.Key.Bucket))
 	}
@@ -152,7 +153,7 @@ func (l *loop) drained(c census) error {
 	default:
 		return nil
 	}
-	kept := l.keeper.keep(converge.Stopped) // else a restart would drain once more
+	kept := l.retain(converge.Stopped) // else a restart would drain once more
 	go func() {
 		if err := <-kept; err != nil {
 			l.log.Warn("a restart will drain this member again", "error", err)

@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // epochFile keeps the highest epoch that this member agreed to, so that epochs go on
@@ -39,14 +41,33 @@ func saveEpoch(dir string, n uint64) error {
 	return nil
 }
 
-// rememberEpoch saves the epoch in force when it is a new one.
+// rememberEpoch saves the epoch in force when it is a new one, beside the loop: a slow
+// disk must not cost the lease.
 func (l *loop) rememberEpoch() {
 	a := l.machine.Committed()
 	if a == nil || a.Epoch.N == l.epoch {
 		return
 	}
 	l.epoch = a.Epoch.N
-	if err := saveEpoch(l.cfg.StateDir, l.epoch); err != nil {
-		l.log.Warn("the epoch will be forgotten at a restart", "error", err)
+	go l.epochs.save(a.Epoch.N, l.log)
+}
+
+// epochs saves the highest of the epochs that it is given.
+type epochs struct {
+	dir   string
+	mu    sync.Mutex
+	saved uint64
+}
+
+func (e *epochs) save(n uint64, log *slog.Logger) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if n <= e.saved {
+		return
 	}
+	if err := saveEpoch(e.dir, n); err != nil {
+		log.Warn("the epoch will be forgotten at a restart", "error", err)
+		return
+	}
+	e.saved = n
 }

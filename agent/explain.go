@@ -48,10 +48,10 @@ func (b backend) Explain(ctx context.Context, r control.ExplainRequest) (e contr
 // owner of the bucket. It concludes where no member has to be asked.
 func (l *loop) explain(r control.ExplainRequest) (control.Explanation, error) {
 	e := control.Explanation{ExplainRequest: r, Member: l.cfg.Member.Name, Mode: "default host", Affinity: portrules.AffinitySingle.String(), Bucket: -1}
-	if !slices.Contains(l.cfg.Cluster.VIPs, r.VIP) {
-		return e, control.Refuse("%s is not a VIP of this cluster: frames to it pass untouched; its VIPs are %v", r.VIP, l.cfg.Cluster.VIPs)
+	if !slices.Contains(l.cluster.VIPs, r.VIP) {
+		return e, control.Refuse("%s is not a VIP of this cluster: frames to it pass untouched; its VIPs are %v", r.VIP, l.cluster.VIPs)
 	}
-	say(&e, "%s is a VIP of cluster %s (%s mode), so it is decided who answers", r.VIP, l.cfg.Cluster.Name, l.cfg.Cluster.Mode)
+	say(&e, "%s is a VIP of cluster %s (%s mode), so it is decided who answers", r.VIP, l.cluster.Name, l.cluster.Mode)
 	here := l.part(r)
 	e.Verdict, e.Reason = here.New.Verdict, here.New.Reason
 	a := l.machine.Committed()
@@ -86,7 +86,7 @@ func (l *loop) outside() string {
 
 // explainRule finds the rule and returns its slot.
 func (l *loop) explainRule(e *control.Explanation, a *converge.Assignment) (slot int) {
-	rules, protocol := l.cfg.Cluster.Rules, transportOf(e.Protocol)
+	rules, protocol := l.cluster.Rules, transportOf(e.Protocol)
 	if protocol == 0 {
 		say(e, "icmp has no ports: the default host answers, which is the started member with the lowest priority number")
 		return len(rules)
@@ -116,19 +116,19 @@ func (l *loop) explainRule(e *control.Explanation, a *converge.Assignment) (slot
 		if found.Keep {
 			text = "mode single, preempt false: its owner stays while it is started, else the best handling priority takes everything: "
 		}
-		say(e, "%s%s", text, each(a, func(s converge.Share) uint8 { return s.Priority }, rule))
+		say(e, "%s%s", text, each(a, func(s converge.Share) uint8 { return s.Priority }, found.Name))
 	case portrules.Multiple:
-		say(e, "mode multiple: the started members share the buckets by weight: %s", each(a, func(s converge.Share) uint8 { return s.Weight }, rule))
+		say(e, "mode multiple: the started members share the buckets by weight: %s", each(a, func(s converge.Share) uint8 { return s.Weight }, found.Name))
 	}
 	return rule
 }
 
 // each lists a figure of all started members.
-func each(a *converge.Assignment, figure func(converge.Share) uint8, rule int) string {
+func each(a *converge.Assignment, figure func(converge.Share) uint8, rule string) string {
 	var parts []string
 	for _, m := range a.Members {
 		if m.State == converge.Started {
-			parts = append(parts, fmt.Sprintf("%s %d", m.Name, figure(m.Shares[rule])))
+			parts = append(parts, fmt.Sprintf("%s %d", m.Name, figure(m.Share(rule))))
 		}
 	}
 	if len(parts) == 0 {
@@ -139,10 +139,10 @@ func each(a *converge.Assignment, figure func(converge.Share) uint8, rule int) s
 
 func (l *loop) explainKey(e *control.Explanation, slot int) {
 	rule, affinity := slot, portrules.AffinitySingle
-	if slot == len(l.cfg.Cluster.Rules) {
+	if slot == len(l.cluster.Rules) {
 		rule = -1
 	} else {
-		affinity = l.cfg.Cluster.Rules[slot].Affinity
+		affinity = l.cluster.Rules[slot].Affinity
 	}
 	client := netip.AddrPortFrom(e.Client, e.ClientPort)
 	key := l.policy.AppendKey(nil, rule, client)
@@ -181,15 +181,15 @@ func (l *loop) explainOwner(e *control.Explanation, a *converge.Assignment, slot
 
 // explainClient says with whom the client stays, where the rule keeps clients.
 func (l *loop) explainClient(e *control.Explanation, a *converge.Assignment, slot int) {
-	if slot == len(l.cfg.Cluster.Rules) {
+	if slot == len(l.cluster.Rules) {
 		return
 	}
-	keep := l.cfg.Cluster.Rules[slot].KeepClients(transportOf(e.Protocol))
+	keep := l.cluster.Rules[slot].KeepClients(transportOf(e.Protocol))
 	pkt := packetOf(e.ExplainRequest)
 	key := l.policy.ClientKey(slot, pkt.Protocol, pkt.Flow())
 	c, ok := l.remembered(key)
 	if !ok || c.Silent >= keep {
-		if keep > 0 && l.cfg.Cluster.Rules[slot].ByFlow() && e.ClientPort == 0 {
+		if keep > 0 && l.cluster.Rules[slot].ByFlow() && e.ClientPort == 0 {
 			say(e, "a new flow is meant; each flow stays with its member until it was silent for %s: give the client's port, as ADDRESS:PORT, to ask for one", keep)
 		}
 		return
@@ -216,8 +216,8 @@ func (l *loop) sharing(a *converge.Assignment, slot int) string {
 	for i, t := range a.SlotTable {
 		switch {
 		case i == slot || t != a.SlotTable[slot]:
-		case i < len(l.cfg.Cluster.Rules):
-			names = append(names, "rule "+l.cfg.Cluster.Rules[i].Name)
+		case i < len(l.cluster.Rules):
+			names = append(names, "rule "+l.cluster.Rules[i].Name)
 		default:
 			names = append(names, "the default host")
 		}
@@ -234,8 +234,8 @@ func (l *loop) ownerless(a *converge.Assignment, slot int) string {
 	switch {
 	case !started:
 		return "no member is started"
-	case slot < len(l.cfg.Cluster.Rules):
-		return fmt.Sprintf("rule %s has weight 0 on every started member", l.cfg.Cluster.Rules[slot].Name)
+	case slot < len(l.cluster.Rules):
+		return fmt.Sprintf("rule %s has weight 0 on every started member", l.cluster.Rules[slot].Name)
 	}
 	return "no member is the default host"
 }

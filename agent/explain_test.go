@@ -20,13 +20,16 @@ func alone(t *testing.T, rules ...portrules.Rule) (l *loop, now time.Time) {
 		Cluster: config.Cluster{Name: "web", Mode: config.Unicast, VIPs: []netip.Addr{netip.MustParseAddr("192.0.2.10"), netip.MustParseAddr("2001:db8::10")}, Rules: rules},
 		Member:  config.Member{Name: "n1", Priority: 1, Rules: map[string]config.MemberRule{}},
 	}
-	modes := make([]converge.Rule, len(rules))
-	for i, r := range rules {
-		modes[i] = converge.Rule{Mode: r.Mode, Keep: r.Keep}
+	for i := range rules {
+		rules[i].ID = uint16(i)
 	}
-	self := converge.Info{Name: "n1", Priority: 1, Instance: 7, Shares: shares(cfg)}
-	m := converge.New(converge.Config{Rules: modes, Timing: converge.DefaultTiming, Lease: 400 * time.Millisecond}, self, now)
-	return &loop{cfg: cfg, machine: m}, now
+	c, err := ownCluster(cfg, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	self := converge.Info{Name: "n1", Priority: 1, Instance: 7}
+	m := converge.New(converge.Config{Plan: c.plan, Newcomer: true, Timing: converge.DefaultTiming, Lease: 400 * time.Millisecond}, self, now)
+	return &loop{cfg: cfg, cluster: c, machine: m}, now
 }
 
 // found lets the member make a view, and puts its tables in force.
@@ -34,7 +37,7 @@ func (l *loop) found(now time.Time) {
 	for range 100 {
 		now = now.Add(50 * time.Millisecond)
 		if out := l.machine.Tick(now); out.Install != nil {
-			l.policy = l.id.policy(l.cfg, out.Install.Now)
+			l.policy = l.cluster.policy(out.Install.Now, l.cluster.VIPs)
 		}
 	}
 }

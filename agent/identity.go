@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"net"
+	"net/netip"
 
 	"github.com/opennlb/opennlb/config"
 	"github.com/opennlb/opennlb/converge"
@@ -18,24 +19,20 @@ type identity struct {
 	instance   uint64
 	clusterMAC net.HardwareAddr
 	sourceMAC  net.HardwareAddr
-	hashKey    nlbhash.Key
 	beaconKey  nlbhash.Key
-	digest     string // of the part of the configuration that all members must have alike
 }
 
-func identify(cfg *config.Config, key []byte, iface *l2.Interface) (identity, error) {
-	addr := l2.ClusterAddr(cfg.Cluster.VIPs)
-	source, err := l2.SourceMAC(cfg.Cluster.Mode, cfg.Member.SourceMAC, cfg.Member.Priority, addr, iface.MAC)
+func identify(cfg *config.Config, c *cluster, key []byte, iface *l2.Interface) (identity, error) {
+	addr := l2.ClusterAddr(c.VIPs)
+	source, err := l2.SourceMAC(c.Mode, cfg.Member.SourceMAC, cfg.Member.Priority, addr, iface.MAC)
 	if err != nil {
 		return identity{}, err
 	}
 	return identity{
 		instance:   instance(),
-		clusterMAC: l2.ClusterMAC(cfg.Cluster.Mode, addr),
+		clusterMAC: l2.ClusterMAC(c.Mode, addr),
 		sourceMAC:  source,
-		hashKey:    deriveKey("client hash", cfg.Cluster.Name, key),
 		beaconKey:  deriveKey("beacon", cfg.Cluster.Name, key),
-		digest:     digest(&cfg.Cluster),
 	}, nil
 }
 
@@ -47,13 +44,6 @@ func deriveKey(purpose, cluster string, key []byte) nlbhash.Key {
 	return nlbhash.Key(sum[:16])
 }
 
-// digest tells apart configurations under which members would decide differently.
-func digest(c *config.Cluster) string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%v\x00%s\x00%s\x00%t\x00%+v",
-		c.Name, c.Mode, c.VIPs, c.Partition, c.Detection, c.Dampening, c.Rules))
-	return fmt.Sprintf("%x", sum[:16])
-}
-
 func (id identity) peer(cfg *config.Config) membership.Peer {
 	return membership.Peer{
 		Name: cfg.Member.Name, Priority: cfg.Member.Priority, Instance: id.instance, Address: cfg.Member.Address,
@@ -61,34 +51,36 @@ func (id identity) peer(cfg *config.Config) membership.Peer {
 }
 
 // silent is the policy of a member that owns nothing.
-func (id identity) silent(cfg *config.Config) *portrules.Policy {
-	return id.policy(cfg, &converge.Part{
+func (c *cluster) silent() *portrules.Policy {
+	return c.policy(&converge.Part{
+		Plan:      c.plan,
 		Tables:    make([]portrules.Buckets, 1),
-		SlotTable: make([]int, len(cfg.Cluster.Rules)+1),
-	})
+		SlotTable: make([]int, len(c.Rules)+1),
+	}, c.VIPs)
 }
 
-// policy is what the data plane needs to act on a part.
-func (id identity) policy(cfg *config.Config, p *converge.Part) *portrules.Policy {
-	rules := len(cfg.Cluster.Rules)
+// policy is what the data plane needs to act on a part of this configuration.
+func (c *cluster) policy(p *converge.Part, vips []netip.Addr) *portrules.Policy {
+	hash, _ := c.hashKey() // parsePlan has seen to it
+	rules := len(c.Rules)
 	return &portrules.Policy{
 		Epoch:        p.Epoch,
-		HashKey:      id.hashKey,
-		VIPs:         cfg.Cluster.VIPs,
-		Rules:        cfg.Cluster.Rules,
+		HashKey:      hash,
+		VIPs:         vips,
+		Rules:        c.Rules,
 		RuleTable:    p.SlotTable[:rules],
 		DefaultTable: p.SlotTable[rules],
 		Tables:       p.Tables,
 	}
 }
 
-// shares is this member's part in each rule, defaults filled in.
-func shares(cfg *config.Config) []converge.Share {
-	out := make([]converge.Share, len(cfg.Cluster.Rules))
-	for i, r := range cfg.Cluster.Rules {
-		out[i] = converge.Share{Weight: 50, Priority: cfg.Member.Priority}
-		if m, ok := cfg.Member.Rules[r.Name]; ok {
-			out[i] = converge.Share{Weight: m.Weight, Priority: m.Priority}
+// shares is this member's part in the rules, as its file has it.
+func shares(m *config.Member) map[string]converge.Share {
+	out := make(map[string]converge.Share)
+	for name, r := range m.Rules {
+		s := converge.Share{Weight: r.Weight, Priority: r.Priority}
+		if s != converge.DefaultShare(m.Priority) {
+			out[name] = s
 		}
 	}
 	return out

@@ -16,7 +16,6 @@ const (
 	tellRare   = 8 * time.Second        // each time twice as long, up to this
 	watchEvery = 10 * time.Second       // at the table, for how full it is
 	keepSlack  = 100 * time.Millisecond // by which clocks of agent and data plane may differ
-	lastShare  = 255                    // handling priority after all that an administrator can give
 )
 
 // keeping is this member's part in keeping clients on their member, see
@@ -26,9 +25,8 @@ type keeping struct {
 	slot  map[uint16]int  // of each rule, by ID
 	some  bool            // of them do
 
-	informed bool      // knows the clients of the others, and so may answer clients that it does not know
-	since    time.Time // has heard all clients; zero: is in no view
-	nextAsk  time.Time
+	since   time.Time // has heard all clients; zero: is in no view
+	nextAsk time.Time
 
 	told   map[string]*roll // all the clients of others, by member
 	claims map[string]*roll // those that they keep in buckets of this member
@@ -52,15 +50,21 @@ type table struct {
 }
 
 func newKeeping(rules []portrules.Rule) keeping {
-	k := keeping{rules: make([]time.Duration, len(rules)), slot: make(map[uint16]int)}
-	for i := range rules {
-		k.slot[rules[i].ID] = i
-		k.rules[i] = max(rules[i].KeepClients(portrules.TCP), rules[i].KeepClients(portrules.UDP), rules[i].KeepClients(portrules.SCTP))
-		k.some = k.some || k.rules[i] > 0
-	}
-	k.informed = !k.some
+	var k keeping
+	k.follow(rules)
 	k.forget()
 	return k
+}
+
+// follow takes over the rules of another configuration. What is known of clients stays:
+// it goes by the rules' IDs.
+func (k *keeping) follow(rules []portrules.Rule) {
+	k.rules, k.slot, k.some = make([]time.Duration, len(rules)), make(map[uint16]int), false
+	for i := range rules {
+		k.slot[rules[i].ID] = i
+		k.rules[i] = keepTime(&rules[i])
+		k.some = k.some || k.rules[i] > 0
+	}
 }
 
 func (k *keeping) forget() {
@@ -74,50 +78,30 @@ func (k *keeping) keeps(c dataplane.Client) bool {
 	return ok && c.Mine && c.Silent < k.rules[slot]+keepSlack
 }
 
-// withhold takes the rules that keep clients out of a member's shares: for one that does
-// not know the clients of the others.
-func (k *keeping) withhold(shares []converge.Share) []converge.Share {
-	out := slices.Clone(shares)
-	for i, keep := range k.rules {
-		if keep > 0 {
-			out[i] = converge.Share{Priority: lastShare}
-		}
-	}
-	return out
-}
-
-// awaits reports whether a member has yet to say its share in a rule.
+// awaits reports whether a member of a view does not take its part in a rule yet.
 func (k *keeping) awaits(a *converge.Assignment, rule int) bool {
 	return k.rules[rule] > 0 && slices.ContainsFunc(a.Members, k.withholds)
 }
 
 // withholds reports whether a member of a view does not know all clients yet, and so has
 // answered none since it came into the view.
-func (k *keeping) withholds(m converge.Info) bool {
-	i := slices.IndexFunc(k.rules, func(keep time.Duration) bool { return keep > 0 })
-	return i >= 0 && m.Shares[i] == converge.Share{Priority: lastShare}
-}
+func (k *keeping) withholds(m converge.Info) bool { return k.some && m.Newcomer }
 
 // converged reports whether the members agree, and each takes the part that it is meant to.
 func (l *loop) converged() bool {
 	return l.machine.Converged() && !slices.ContainsFunc(l.machine.Committed().Members, l.keep.withholds)
 }
 
-// shares are those that this member may take now.
-func (l *loop) shares() []converge.Share {
-	if l.keep.informed {
-		return l.want
-	}
-	return l.keep.withhold(l.want)
-}
+// informed reports whether this member knows the clients of the others, and so may answer
+// clients that it does not know.
+func (l *loop) informed() bool { return !l.machine.Self().Newcomer }
 
 // followView notices that this member is in no view any more: it does not hear all
 // clients then, and others may answer its own. The machine has withheld the shares.
 func (l *loop) followView() error {
-	if !l.keep.some || l.machine.Committed() != nil || !l.keep.informed && l.keep.since.IsZero() {
+	if !l.keep.some || l.machine.Committed() != nil || l.keep.since.IsZero() {
 		return nil
 	}
-	l.keep.informed = false
 	l.keep.forget()
 	return l.engine.ForgetClients()
 }
@@ -125,11 +109,8 @@ func (l *loop) followView() error {
 // keepStep does what is due about clients that stay.
 func (l *loop) keepStep() error {
 	k, a := &l.keep, l.machine.Committed()
-	if !k.some {
+	if !k.some || a == nil {
 		return nil
-	}
-	if a == nil {
-		return l.apply(l.machine.SetShares(l.now.wall, l.shares()))
 	}
 	if k.since.IsZero() {
 		k.since = l.now.wall
@@ -139,7 +120,7 @@ func (l *loop) keepStep() error {
 		k.refine = true // claims may have come before the epoch
 	}
 	l.readClients(a)
-	if k.informed {
+	if l.informed() {
 		return nil
 	}
 	missing := l.untold(a)
@@ -152,8 +133,8 @@ func (l *loop) keepStep() error {
 		}
 		return nil
 	}
-	k.informed, k.told = true, make(map[string]*roll)
-	return l.apply(l.machine.SetShares(l.now.wall, l.shares()))
+	k.told = make(map[string]*roll)
+	return l.apply(l.machine.SetInformed(l.now.wall))
 }
 
 // untold lists the members of a view that may answer clients and have not told them. A

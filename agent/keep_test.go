@@ -61,21 +61,6 @@ func TestRoll(t *testing.T) {
 	}
 }
 
-// A member that does not know the others' clients takes no part in rules that keep them.
-func TestWithhold(t *testing.T) {
-	k := newKeeping([]portrules.Rule{{Protocol: portrules.TCP}, {Protocol: portrules.TCP, Timeout: time.Minute}})
-	if !k.some || k.informed {
-		t.Fatalf("got %+v", k)
-	}
-	want := []converge.Share{{Weight: 50, Priority: 3}, {Weight: 50, Priority: 3}}
-	if got := k.withhold(want); got[0] != want[0] || got[1] != (converge.Share{Priority: lastShare}) || want[1].Weight != 50 {
-		t.Errorf("got %+v of %+v", got, want)
-	}
-	if k := newKeeping([]portrules.Rule{{Protocol: portrules.TCP}}); k.some || !k.informed {
-		t.Errorf("without such a rule: %+v", k)
-	}
-}
-
 // An owner takes a client that it left alone when all who keep clients in its bucket
 // have told theirs, under the epoch in force, and it is not among them.
 func TestNobodys(t *testing.T) {
@@ -124,9 +109,8 @@ func TestNobodys(t *testing.T) {
 // that is no event.
 func TestNoOwnerYet(t *testing.T) {
 	l, now := alone(t, portrules.Rule{Name: "dns", Protocol: portrules.UDP, First: 53, Last: 53, Affinity: portrules.AffinitySingle})
-	l.keep, l.want = newKeeping(l.cfg.Cluster.Rules), shares(l.cfg)
+	l.keep = newKeeping(l.cluster.Rules)
 	l.events, l.log, l.deserted = control.NewEventLog(keepEvents), slog.New(slog.DiscardHandler), make([]bool, 1)
-	l.machine.SetShares(now, l.shares())
 	l.found(now)
 	kinds := func() (kinds []string) {
 		l.noticeOwners()
@@ -142,10 +126,9 @@ func TestNoOwnerYet(t *testing.T) {
 	if !l.machine.Converged() || l.converged() {
 		t.Errorf("while it waits: agreed %t, converged %t; want true, false", l.machine.Converged(), l.converged())
 	}
-	l.want[0].Weight = 0
-	l.keep.informed = true
 	now = now.Add(10 * time.Second)
-	l.machine.SetShares(now, l.shares())
+	l.machine.SetShares(now, map[string]converge.Share{"dns": {}})
+	l.machine.SetInformed(now)
 	l.found(now)
 	if !l.converged() {
 		t.Error("not converged, although it has said its share")
@@ -157,15 +140,14 @@ func TestNoOwnerYet(t *testing.T) {
 
 // Whoever answers clients must tell them to a newcomer; other newcomers have none.
 func TestUntold(t *testing.T) {
-	newcomer, answers := []converge.Share{{Weight: 50}, {Priority: lastShare}}, []converge.Share{{Weight: 50}, {Weight: 50, Priority: 2}}
 	a := &converge.Assignment{Members: []converge.Info{
-		{Name: "self", Shares: newcomer},
-		{Name: "newcomer", Shares: newcomer},
-		{Name: "told", Shares: answers},
-		{Name: "owner", Shares: answers},
-		{Name: "draining", State: converge.Draining, Shares: answers},
-		{Name: "stopped", State: converge.Stopped, Shares: answers},
-		{Name: "weightless", Shares: []converge.Share{{}, {Priority: 3}}},
+		{Name: "self", Newcomer: true},
+		{Name: "newcomer", Newcomer: true},
+		{Name: "told"},
+		{Name: "owner"},
+		{Name: "draining", State: converge.Draining},
+		{Name: "stopped", State: converge.Stopped},
+		{Name: "weightless", Shares: map[string]converge.Share{"b": {}}},
 	}}
 	l := &loop{cfg: &config.Config{Member: config.Member{Name: "self"}}, keep: newKeeping([]portrules.Rule{{}, {Protocol: portrules.TCP, Timeout: time.Minute}})}
 	l.keep.told["told"] = &roll{}

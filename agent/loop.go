@@ -27,12 +27,16 @@ const keepEvents = 1000
 type loop struct {
 	log     *slog.Logger
 	cfg     *config.Config
+	cluster *cluster // in force, or the last known
+	catalog catalog
+	history *history
 	id      identity
 	timing  detection
 	version string
 	ready   func()
 	reload  <-chan *config.Config
 
+	iface      *l2.Interface
 	engine     dataplane.Engine
 	responder  *l2.Responder
 	beacons    *l2.BeaconSender
@@ -51,9 +55,15 @@ type loop struct {
 	machine    *converge.Machine
 	policy     *portrules.Policy // in force
 	renderings [2]rendering      // in force and next
-	epoch      uint64            // saved in state_dir
-	keeper     *keeper           // nil without member.retain_state
-	wake       *time.Timer       // the machine wants to be stepped then
+	installed  *converge.Install // what they were made of
+	vips       []netip.Addr      // that this host has
+	anew       time.Time         // when all begins anew, with another identity; zero: not at all
+	strays     string            // how the member's file differs from the configuration in force
+	change     change            // of the configuration, which this member coordinates
+	epoch      uint64            // saved in state_dir, or about to be
+	epochs     *epochs
+	keeper     *keeper     // nil without member.retain_state
+	wake       *time.Timer // the machine wants to be stepped then
 	peers      membership.Snapshot
 	known      map[string]membership.Peer // every member ever seen, by name
 	reports    map[string]report
@@ -68,8 +78,8 @@ type loop struct {
 	noticed  converge.Epoch // noticeOwners has looked at it
 	deserted []bool         // rules without an owner
 
-	want []converge.Share // this member's part in each rule, as the administrator wants it
-	keep keeping
+	asked map[string]converge.Share // this member's part in rules, as was asked for since the start; not changed
+	keep  keeping
 
 	counting    bool // a count of connections is under way
 	nextCount   time.Time
@@ -102,30 +112,30 @@ type announcements struct {
 	next time.Time
 }
 
-func newLoop(cfg *config.Config, id identity, timing detection, first converge.State, seen uint64, opt Options) *loop {
-	rules := make([]converge.Rule, len(cfg.Cluster.Rules))
-	for i, r := range cfg.Cluster.Rules {
-		rules[i] = converge.Rule{Mode: r.Mode, Keep: r.Keep}
-	}
-	want, keeping := shares(cfg), newKeeping(cfg.Cluster.Rules)
-	begin, newcomer := want, []converge.Share(nil)
-	if keeping.some {
-		newcomer = keeping.withhold(want)
-		begin = newcomer
-	}
+// start is what a loop begins with, apart from the configuration of the member.
+type start struct {
+	cluster *cluster
+	history *history
+	id      identity
+	timing  detection
+	state   converge.State
+	asked   map[string]converge.Share
+	seen    uint64               // epoch
+	base    *converge.Assignment // what all members begin anew from; or nil
+}
+
+func newLoop(cfg *config.Config, begin start, opt Options) *loop {
+	id, timing := begin.id, begin.timing
 	self := converge.Info{
-		Name: cfg.Member.Name, Priority: cfg.Member.Priority, Instance: id.instance, State: first, Shares: begin,
+		Name: cfg.Member.Name, Priority: cfg.Member.Priority, Instance: id.instance, State: begin.state,
 	}
-	var dampening converge.Dampening
-	if cfg.Cluster.Dampening {
-		dampening = converge.DefaultDampening
-	}
+	known := catalog{cfg, make(map[converge.Stamp]entry)}
 	var retain *keeper
 	if cfg.Member.RetainState {
 		retain = &keeper{dir: cfg.StateDir}
 	}
-	return &loop{
-		log: opt.Log, cfg: cfg, id: id, timing: timing, version: opt.Version, ready: opt.Ready, reload: opt.Reload,
+	l := &loop{
+		log: opt.Log, cfg: cfg, cluster: begin.cluster, catalog: known, history: begin.history, id: id, timing: timing, version: opt.Version, ready: opt.Ready, reload: opt.Reload,
 		events:    control.NewEventLog(keepEvents),
 		requests:  make(chan func() error),
 		conflicts: make(chan conflict, 16),
@@ -134,21 +144,25 @@ func newLoop(cfg *config.Config, id identity, timing detection, first converge.S
 		read:      make(chan table, 1),
 		done:      make(chan struct{}),
 		machine: converge.New(converge.Config{
-			Rules: rules, Digest: id.digest, Timing: timing.converge, Lease: timing.lease, Dampening: dampening,
-			Majority: cfg.Cluster.Partition == "majority", Seen: seen, Newcomer: newcomer,
+			Plan: begin.cluster.plan, Timing: timing.converge, Lease: timing.lease, Dampening: converge.DefaultDampening,
+			Take: known.take, Newcomer: true, Base: begin.base, Seen: begin.seen,
 		}, self, time.Now()),
-		want: want, keep: keeping,
+		asked: begin.asked, keep: newKeeping(begin.cluster.Rules),
 		known:   make(map[string]membership.Peer),
 		reports: make(map[string]report),
 		waiting: make(map[uint64]func(reply)),
 		foreign: make(map[netip.Addr]conflict),
 
-		deserted: make([]bool, len(cfg.Cluster.Rules)),
-		epoch:    seen,
+		deserted: make([]bool, len(begin.cluster.Rules)),
+		epoch:    begin.seen,
+		epochs:   &epochs{dir: cfg.StateDir},
 		keeper:   retain,
 		wake:     time.NewTimer(time.Hour),
 		linkUp:   true,
 	}
+	l.machine.SetShares(time.Now(), l.want())
+	l.compareFile()
+	return l
 }
 
 // run is the event loop. It returns when stop ends and this member's buckets are
@@ -207,6 +221,9 @@ func (l *loop) run(stop, tasks context.Context, links <-chan l2.LinkEvent, repor
 		l.beat.Store(int64(l.now.lease))
 		if err := step(); err != nil {
 			return err
+		}
+		if !l.anew.IsZero() && l.now.wall.After(l.anew) {
+			return errAnew
 		}
 		if l.leaving && l.handedOver() {
 			return nil

@@ -53,10 +53,10 @@ func (b backend) QueryPort(ctx context.Context, r control.PortRequest) (p contro
 
 func (l *loop) queryPort(r control.PortRequest) (control.Port, error) {
 	p := control.Port{PortRequest: r}
-	if !slices.Contains(l.cfg.Cluster.VIPs, r.VIP) {
-		return p, control.Refuse("%s is not a VIP of this cluster: its VIPs are %v", r.VIP, l.cfg.Cluster.VIPs)
+	if !slices.Contains(l.cluster.VIPs, r.VIP) {
+		return p, control.Refuse("%s is not a VIP of this cluster: its VIPs are %v", r.VIP, l.cluster.VIPs)
 	}
-	rules, a := l.cfg.Cluster.Rules, l.machine.Committed()
+	rules, a := l.cluster.Rules, l.machine.Committed()
 	slot := len(rules)
 	if i := (&portrules.Policy{Rules: rules}).Lookup(r.VIP, transportOf(r.Protocol), r.Port); i >= 0 {
 		slot = i
@@ -73,7 +73,8 @@ func (l *loop) queryPort(r control.PortRequest) (control.Port, error) {
 	for _, m := range a.Members {
 		s := control.PortShare{Member: m.Name, State: m.State.String(), Priority: m.Priority, Buckets: counts[m.Priority]}
 		if slot < len(rules) {
-			s.Weight, s.Priority = m.Shares[slot].Weight, m.Shares[slot].Priority
+			share := m.Share(rules[slot].Name)
+			s.Weight, s.Priority = share.Weight, share.Priority
 		}
 		s.Percent = 100 * float64(s.Buckets) / nlbhash.Buckets
 		s.Keeps = keeps(t, m.Priority)

@@ -19,41 +19,43 @@ import (
 // member.retain_state.
 const stateFile = "state.json"
 
-const stateVersion = 1
+const stateVersion = 1 // Shares came later, and may be missing
 
 // retained is the content of stateFile.
 type retained struct {
 	Version int             `json:"version"`
 	State   *converge.State `json:"state"`
+
+	Shares map[string]converge.Share `json:"shares,omitempty"` // by rule: what was asked for instead of what the file has
 }
 
 // loadState reads the retained state; found is false when none was ever retained.
-func loadState(dir string) (s converge.State, found bool, err error) {
+func loadState(dir string) (kept retained, found bool, err error) {
 	path := filepath.Join(dir, stateFile)
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return 0, false, nil
+		return kept, false, nil
 	}
 	if err != nil {
-		return 0, false, fmt.Errorf("read the retained state: %w", err)
+		return kept, false, fmt.Errorf("read the retained state: %w", err)
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, 4096))
+	data, err := io.ReadAll(io.LimitReader(f, 1<<20))
 	if err != nil {
-		return 0, false, fmt.Errorf("read the retained state: %w", err)
+		return kept, false, fmt.Errorf("read the retained state: %w", err)
 	}
-	var r retained
-	if err := json.Unmarshal(data, &r); err != nil {
-		return 0, false, fmt.Errorf("read the retained state from %s: %w", path, err)
+	if err := json.Unmarshal(data, &kept); err != nil {
+		return kept, false, fmt.Errorf("read the retained state from %s: %w", path, err)
 	}
-	if r.Version != stateVersion || r.State == nil {
-		return 0, false, fmt.Errorf("read the retained state from %s: it is not of version %d, or names no state", path, stateVersion)
+	if kept.Version != stateVersion || kept.State == nil {
+		return kept, false, fmt.Errorf("read the retained state from %s: it is not of version %d, or names no state", path, stateVersion)
 	}
-	return *r.State, true, nil
+	return kept, true, nil
 }
 
-func saveState(dir string, s converge.State) error {
-	data, err := json.Marshal(retained{stateVersion, &s})
+func saveState(dir string, kept retained) error {
+	kept.Version = stateVersion
+	data, err := json.Marshal(kept)
 	if err != nil {
 		return fmt.Errorf("retain the state: %w", err)
 	}
@@ -65,8 +67,7 @@ func saveState(dir string, s converge.State) error {
 
 // firstState is the state that a start begins with: the retained one, if that is asked
 // for and there is one, else the configured one.
-func firstState(cfg *config.Config, log *slog.Logger) converge.State {
-	var first converge.State
+func firstState(cfg *config.Config, log *slog.Logger) (first converge.State, shares map[string]converge.Share) {
 	switch cfg.Member.InitialState {
 	case "stopped":
 		first = converge.Stopped
@@ -78,17 +79,17 @@ func firstState(cfg *config.Config, log *slog.Logger) converge.State {
 		if err := os.Remove(filepath.Join(cfg.StateDir, stateFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			log.Warn("remove a state retained earlier", "error", err)
 		}
-		return first
+		return first, nil
 	}
-	s, found, err := loadState(cfg.StateDir)
+	kept, found, err := loadState(cfg.StateDir)
 	switch {
 	case err != nil:
 		log.Warn("start in member.initial_state: what an administrator last asked for cannot be read; ask again with nlbctl", "error", err, "state", first)
 	case found:
-		log.Info("start in the state that an administrator last asked for", "state", s)
-		return s
+		log.Info("start in the state that an administrator last asked for", "state", *kept.State, "rules", len(kept.Shares))
+		return *kept.State, kept.Shares
 	}
-	return first
+	return first, nil
 }
 
 // keeper retains states one after the other, away from the loop: a slow disk must not
@@ -102,7 +103,7 @@ type keeper struct {
 }
 
 // keep retains s and tells when that is done. A nil keeper retains nothing.
-func (k *keeper) keep(s converge.State) (done <-chan error) {
+func (k *keeper) keep(s retained) (done <-chan error) {
 	result := make(chan error, 1)
 	if k == nil {
 		result <- nil
@@ -114,7 +115,7 @@ func (k *keeper) keep(s converge.State) (done <-chan error) {
 	return result
 }
 
-func (k *keeper) save(n uint64, s converge.State) error {
+func (k *keeper) save(n uint64, s retained) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if n < k.saved {

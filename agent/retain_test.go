@@ -3,6 +3,7 @@ package agent
 import (
 	"bytes"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,22 +13,37 @@ import (
 	"github.com/opennlb/opennlb/converge"
 )
 
+func stateOf(s converge.State) retained { return retained{State: &s} }
+
 func TestStateSurvives(t *testing.T) {
 	dir := t.TempDir()
 	if _, found, err := loadState(dir); found || err != nil {
 		t.Fatalf("at first: %t, %v", found, err)
 	}
 	for _, want := range []converge.State{converge.Stopped, converge.Suspended, converge.Draining, converge.Started} {
-		if err := saveState(dir, want); err != nil {
+		if err := saveState(dir, stateOf(want)); err != nil {
 			t.Fatal(err)
 		}
-		if s, found, err := loadState(dir); s != want || !found || err != nil {
-			t.Errorf("saved %s: %s, %t, %v", want, s, found, err)
+		if s, found, err := loadState(dir); err != nil || *s.State != want || !found {
+			t.Errorf("saved %s: %v, %t, %v", want, s, found, err)
 		}
 	}
 	left, err := os.ReadDir(dir)
 	if err != nil || len(left) != 1 {
 		t.Errorf("left in state_dir: %v, %v", left, err)
+	}
+}
+
+func TestSharesSurvive(t *testing.T) {
+	cfg := retaining(t)
+	want := map[string]converge.Share{"http": {Weight: 7, Priority: 3, State: converge.Draining}}
+	kept := stateOf(converge.Started)
+	kept.Shares = want
+	if err := saveState(cfg.StateDir, kept); err != nil {
+		t.Fatal(err)
+	}
+	if s, shares := firstState(cfg, slog.New(slog.DiscardHandler)); s != converge.Started || !maps.Equal(shares, want) {
+		t.Errorf("starts %s with %v", s, shares)
 	}
 }
 
@@ -52,7 +68,7 @@ func TestDamagedStateIsNoReasonToFail(t *testing.T) {
 			t.Fatal(err)
 		}
 		var log bytes.Buffer
-		if s := firstState(cfg, slog.New(slog.NewTextHandler(&log, nil))); s != converge.Stopped {
+		if s, _ := firstState(cfg, slog.New(slog.NewTextHandler(&log, nil))); s != converge.Stopped {
 			t.Errorf("%s: starts %s", name, s)
 		}
 		if !strings.Contains(log.String(), "level=WARN") || !strings.Contains(log.String(), stateFile) {
@@ -64,52 +80,52 @@ func TestDamagedStateIsNoReasonToFail(t *testing.T) {
 func TestFirstState(t *testing.T) {
 	log := slog.New(slog.DiscardHandler)
 	cfg := retaining(t)
-	if s := firstState(cfg, log); s != converge.Stopped {
+	if s, _ := firstState(cfg, log); s != converge.Stopped {
 		t.Errorf("nothing retained: starts %s", s)
 	}
-	if err := saveState(cfg.StateDir, converge.Draining); err != nil {
+	if err := saveState(cfg.StateDir, stateOf(converge.Draining)); err != nil {
 		t.Fatal(err)
 	}
-	if s := firstState(cfg, log); s != converge.Draining {
+	if s, _ := firstState(cfg, log); s != converge.Draining {
 		t.Errorf("draining was retained: starts %s", s)
 	}
 	cfg.Member.RetainState = false
-	if s := firstState(cfg, log); s != converge.Stopped {
+	if s, _ := firstState(cfg, log); s != converge.Stopped {
 		t.Errorf("not configured: starts %s", s)
 	}
 	cfg.Member.RetainState = true
-	if s := firstState(cfg, log); s != converge.Stopped {
+	if s, _ := firstState(cfg, log); s != converge.Stopped {
 		t.Errorf("switched on again: starts %s, of an earlier time", s)
 	}
 }
 
 func TestKeeperKeepsTheLatest(t *testing.T) {
 	var none *keeper
-	if err := <-none.keep(converge.Stopped); err != nil {
+	if err := <-none.keep(stateOf(converge.Stopped)); err != nil {
 		t.Error(err)
 	}
 	k := &keeper{dir: t.TempDir()}
-	first, second := k.keep(converge.Stopped), k.keep(converge.Suspended)
+	first, second := k.keep(stateOf(converge.Stopped)), k.keep(stateOf(converge.Suspended))
 	if err := <-second; err != nil {
 		t.Fatal(err)
 	}
 	if err := <-first; err != nil {
 		t.Fatal(err)
 	}
-	if err := k.save(1, converge.Started); err != nil { // came late
+	if err := k.save(1, stateOf(converge.Started)); err != nil { // came late
 		t.Fatal(err)
 	}
-	if s, _, err := loadState(k.dir); s != converge.Suspended || err != nil {
-		t.Errorf("kept %s, %v", s, err)
+	if s, _, err := loadState(k.dir); err != nil || *s.State != converge.Suspended {
+		t.Errorf("kept %v, %v", s, err)
 	}
 	// What cannot be written leaves what is there, and says so.
 	if err := os.Mkdir(filepath.Join(k.dir, stateFile+".new"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := <-k.keep(converge.Started); err == nil || !strings.Contains(err.Error(), "a restart will forget it") {
+	if err := <-k.keep(stateOf(converge.Started)); err == nil || !strings.Contains(err.Error(), "a restart will forget it") {
 		t.Errorf("error %v", err)
 	}
-	if s, _, err := loadState(k.dir); s != converge.Suspended || err != nil {
-		t.Errorf("after a failure: %s, %v", s, err)
+	if s, _, err := loadState(k.dir); err != nil || *s.State != converge.Suspended {
+		t.Errorf("after a failure: %v, %v", s, err)
 	}
 }

@@ -22,6 +22,7 @@ const (
 type services struct {
 	missing []missing
 	nat     bool // the connection table was read
+	plan    converge.Stamp
 }
 
 // missing is a rule without a service on this host: clients that it answers get a reset.
@@ -36,18 +37,22 @@ func (l *loop) lookForServices() {
 		return
 	}
 	l.looking, l.nextLook = true, l.now.wall.Add(lookEvery)
-	vips, rules, nat := l.cfg.Cluster.VIPs, l.cfg.Cluster.Rules, l.engine.FollowsNAT()
+	vips, rules, nat, plan := l.cluster.VIPs, l.cluster.Rules, l.engine.FollowsNAT(), l.cluster.plan.Stamp()
 	go func() {
 		found, err := findServices(vips, rules, nat)
 		if err != nil {
 			l.log.Debug("look for services", "error", err)
 		}
+		found.plan = plan
 		l.looked <- found // has room for the only look under way
 	}()
 }
 
 func (l *loop) onLook(found services) error {
-	l.looking, l.missing = false, found.missing
+	if l.looking = false; found.plan != l.cluster.plan.Stamp() {
+		return nil // of other rules
+	}
+	l.missing = found.missing
 	if found.nat {
 		l.nextLook = l.now.wall.Add(lookRarely)
 	}
@@ -103,7 +108,7 @@ func serves(s ebpf.Listener, vip netip.Addr, r portrules.Rule) bool {
 // serviceWarnings speaks of rules for which this member answers and has no service.
 func (l *loop) serviceWarnings(a *converge.Assignment) (out []string) {
 	for _, m := range l.missing {
-		r := l.cfg.Cluster.Rules[m.rule]
+		r := l.cluster.Rules[m.rule]
 		counts := (*nlbhash.Table)(&a.Slot(m.rule).Owner).Counts()
 		if counts[l.cfg.Member.Priority] == 0 {
 			continue
@@ -121,7 +126,7 @@ func (l *loop) noticeOwners() {
 		return
 	}
 	l.noticed = a.Epoch
-	for i, r := range l.cfg.Cluster.Rules {
+	for i, r := range l.cluster.Rules {
 		if r.Mode == portrules.Disabled {
 			continue
 		}

@@ -48,7 +48,7 @@ func (b backend) Status(ctx context.Context) (s control.Status, err error) {
 // ruleNames are the names of the rules by ID; what no rule covers has none.
 func (l *loop) ruleNames() map[uint16]string {
 	names := make(map[uint16]string)
-	for _, r := range l.cfg.Cluster.Rules {
+	for _, r := range l.cluster.Rules {
 		names[r.ID] = r.Name
 	}
 	return names
@@ -56,10 +56,11 @@ func (l *loop) ruleNames() map[uint16]string {
 
 func (l *loop) status() control.Status {
 	s := control.Status{
-		Cluster:    l.cfg.Cluster.Name,
-		Mode:       string(l.cfg.Cluster.Mode),
+		Cluster:    l.cluster.Name,
+		Mode:       string(l.cluster.Mode),
 		ClusterMAC: l.id.clusterMAC.String(),
-		VIPs:       l.cfg.Cluster.VIPs,
+		VIPs:       l.cluster.VIPs,
+		Config:     l.cluster.plan.Version,
 		Converged:  l.converged(),
 		Self:       l.cfg.Member.Name,
 		Version:    l.version,
@@ -76,7 +77,7 @@ func (l *loop) status() control.Status {
 		s.Epoch = a.Epoch.N
 		s.DefaultHost = nameOf(a, a.Default().Owner[0])
 	}
-	for i, r := range l.cfg.Cluster.Rules {
+	for i, r := range l.cluster.Rules {
 		s.Rules = append(s.Rules, ruleStatus(r, a, i))
 	}
 	return s
@@ -162,23 +163,26 @@ func (l *loop) warnings() []string {
 	if l.machine.Outvoted() {
 		out = append(out, "silent: partition: majority, and no more than half of the members are in sight")
 	}
-	for _, name := range l.machine.Misfits() {
-		out = append(out, name+": its cluster section differs from ours: make them equal and restart it")
+	if l.strays != "" {
+		out = append(out, l.strays)
 	}
-	for _, vip := range l.cfg.Cluster.VIPs {
+	for _, m := range l.machine.Misfits() {
+		out = append(out, m.Name+" is left out: "+m.Reason)
+	}
+	for _, vip := range l.cluster.VIPs {
 		if c, ok := l.foreign[vip]; ok && l.now.wall.Sub(c.seen) < conflictFor {
 			out = append(out, c.String())
 		}
 	}
 	if a := l.machine.Committed(); a != nil {
-		for i, r := range l.cfg.Cluster.Rules {
+		for i, r := range l.cluster.Rules {
 			if r.Mode != portrules.Disabled && a.Slot(i).Owner[0] == 0 {
 				out = append(out, fmt.Sprintf("rule %s: nobody answers: %s", r.Name, l.ownerless(a, i)))
 			}
 		}
 		out = append(out, l.serviceWarnings(a)...)
 	}
-	if a := l.machine.Committed(); a != nil && !l.keep.informed && l.now.wall.Sub(l.keep.since) > 2*time.Second {
+	if a := l.machine.Committed(); a != nil && !l.informed() && l.keep.some && l.now.wall.Sub(l.keep.since) > 2*time.Second {
 		out = append(out, fmt.Sprintf("this member takes no part yet in rules that keep clients: %s did not tell its clients: look at its log", strings.Join(l.untold(a), ", ")))
 	}
 	if n := l.keep.remembered; n > portrules.MaxClients*9/10 {

@@ -21,16 +21,19 @@ type wire struct {
 
 // command asks another member to change its state or, with Ask, for what it knows.
 type command struct {
-	ID      uint64           `json:"id"`
-	Ask     *question        `json:"ask,omitempty"`
-	Action  string           `json:"action,omitempty"`
-	Timeout control.Duration `json:"timeout,omitempty"`
+	ID      uint64               `json:"id"`
+	Ask     *question            `json:"ask,omitempty"`
+	Plan    *converge.Plan       `json:"plan,omitempty"` // to propose, as coordinator
+	Rule    *control.RuleRequest `json:"rule,omitempty"`
+	Action  string               `json:"action,omitempty"`
+	Timeout control.Duration     `json:"timeout,omitempty"`
 }
 
 // reply answers the command with the same ID.
 type reply struct {
 	ID     uint64  `json:"id"`
 	Error  string  `json:"error,omitempty"`
+	Cause  string  `json:"cause,omitempty"` // of an error that the asker can act on: conflict, or not coordinator
 	Answer *answer `json:"answer,omitempty"`
 	changed
 }

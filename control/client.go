@@ -70,6 +70,40 @@ func (c *Client) Clients(ctx context.Context, r ClientsRequest) (list ClientList
 	return list, err
 }
 
+// SetRule changes the part of members in a rule and says for each what became of it.
+func (c *Client) SetRule(ctx context.Context, r RuleRequest) (results []Result, err error) {
+	err = c.ask(ctx, "POST", "/v1/rule", r, &results)
+	return results, err
+}
+
+// Config returns a version of the cluster's configuration, that in force for 0.
+func (c *Client) Config(ctx context.Context, version uint64) (v ConfigVersion, err error) {
+	path := "/v1/config"
+	if version > 0 {
+		path += "?version=" + strconv.FormatUint(version, 10)
+	}
+	err = c.ask(ctx, "GET", path, nil, &v)
+	return v, err
+}
+
+// ConfigHistory lists the versions that the member keeps, the latest first.
+func (c *Client) ConfigHistory(ctx context.Context) (list []ConfigVersion, err error) {
+	err = c.ask(ctx, "GET", "/v1/config/history", nil, &list)
+	return list, err
+}
+
+// Apply replaces the configuration of the cluster.
+func (c *Client) Apply(ctx context.Context, r ApplyRequest) (res ApplyResult, err error) {
+	err = c.ask(ctx, "POST", "/v1/config/apply", r, &res)
+	return res, err
+}
+
+// Rollback brings back an earlier configuration.
+func (c *Client) Rollback(ctx context.Context, r RollbackRequest) (res ApplyResult, err error) {
+	err = c.ask(ctx, "POST", "/v1/config/rollback", r, &res)
+	return res, err
+}
+
 // Audit returns the latest n changes that were asked for, oldest first.
 func (c *Client) Audit(ctx context.Context, n int) (entries []AuditEntry, err error) {
 	err = c.ask(ctx, "GET", "/v1/audit?n="+strconv.Itoa(n), nil, &entries)

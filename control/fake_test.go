@@ -27,6 +27,9 @@ type fake struct {
 	traces  []TraceRequest
 	ended   chan struct{} // a trace has
 	clients []ClientsRequest
+	rules   []RuleRequest
+	applies []ApplyRequest
+	backs   []RollbackRequest
 }
 
 func newFake() *fake {
@@ -49,6 +52,33 @@ func (f *fake) SetState(_ context.Context, r StateRequest) ([]Result, error) {
 	defer f.mu.Unlock()
 	f.state = append(f.state, r)
 	return f.results, f.err
+}
+
+func (f *fake) SetRule(_ context.Context, r RuleRequest) ([]Result, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.rules = append(f.rules, r)
+	return f.results, f.err
+}
+
+func (f *fake) Config(_ context.Context, version uint64) (ConfigVersion, error) {
+	return ConfigVersion{Version: version, YAML: "cluster:\n"}, f.err
+}
+
+func (f *fake) ConfigHistory(context.Context) ([]ConfigVersion, error) { return nil, f.err }
+
+func (f *fake) Apply(_ context.Context, r ApplyRequest) (ApplyResult, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.applies = append(f.applies, r)
+	return ApplyResult{Version: 8, Was: 7, Done: !r.DryRun, DryRun: r.DryRun, Changes: []string{"mode: unicast -> igmp"}}, f.err
+}
+
+func (f *fake) Rollback(_ context.Context, r RollbackRequest) (ApplyResult, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.backs = append(f.backs, r)
+	return ApplyResult{Version: 8, Was: 7, Done: true}, f.err
 }
 
 func (f *fake) Explain(_ context.Context, r ExplainRequest) (Explanation, error) {

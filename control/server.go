@@ -40,6 +40,13 @@ var (
 type Backend interface {
 	Status(context.Context) (Status, error)
 	SetState(context.Context, StateRequest) ([]Result, error)
+	SetRule(context.Context, RuleRequest) ([]Result, error)
+	// Config returns a version of the cluster's configuration, that in force for 0.
+	Config(ctx context.Context, version uint64) (ConfigVersion, error)
+	// ConfigHistory lists the versions that this member keeps, the latest first.
+	ConfigHistory(context.Context) ([]ConfigVersion, error)
+	Apply(context.Context, ApplyRequest) (ApplyResult, error)
+	Rollback(context.Context, RollbackRequest) (ApplyResult, error)
 	Explain(context.Context, ExplainRequest) (Explanation, error)
 	QueryPort(context.Context, PortRequest) (Port, error)
 	// Trace closes the channel when the context has ended; it is read until then.
@@ -132,6 +139,11 @@ func (a *api) handler() http.Handler {
 		{"GET", "/v1/events", a.reads(a.events)},
 		{"GET", "/v1/clients", a.reads(a.clients)},
 		{"GET", "/v1/audit", a.restricted(a.auditLog)},
+		{"GET", "/v1/config", a.reads(a.config)},
+		{"GET", "/v1/config/history", a.reads(a.configHistory)},
+		{"POST", "/v1/config/apply", a.changes(a.apply)},
+		{"POST", "/v1/config/rollback", a.changes(a.rollback)},
+		{"POST", "/v1/rule", a.changes(a.rule)},
 	} {
 		mux.HandleFunc(r.path, a.answer(func(w http.ResponseWriter, req *http.Request) (any, error) {
 			if req.Method != r.method {

@@ -17,6 +17,7 @@ type Status struct {
 	ClusterMAC  string       `json:"cluster_mac"`
 	VIPs        []netip.Addr `json:"vips"`
 	Epoch       uint64       `json:"epoch"`
+	Config      uint64       `json:"config_version"` // of the cluster's configuration; 0: not agreed on yet
 	Converged   bool         `json:"converged"`
 	DefaultHost string       `json:"default_host"` // "" while nobody is started
 	Self        string       `json:"self"`

@@ -29,7 +29,7 @@ func (e Epoch) above(p Epoch) bool { return e.N > p.N }
 type Assignment struct {
 	Epoch     Epoch   `json:"epoch"`
 	Base      Epoch   `json:"base"`       // the committed epoch that it was dealt from; zero: none
-	Digest    string  `json:"digest"`     // of the cluster configuration that it was made for
+	Plan      *Plan   `json:"plan"`       // the configuration that it was made for
 	Members   []Info  `json:"members"`    // the view, by priority
 	Tables    []Table `json:"tables"`     // slots with equal targets share one
 	SlotTable []int   `json:"slot_table"` // index into Tables for each rule, and last for the default host
@@ -119,22 +119,42 @@ func (t *Table) sole() uint8 {
 
 // build deals the buckets to members, moving as few as possible from base (nil
 // at the first epoch), and notes who may still hold connections in what moved.
-func build(base *Assignment, members []Info, rules []Rule) *Assignment {
-	a := &Assignment{Members: members, SlotTable: make([]int, len(rules)+1)}
-	shared := make(map[nlbhash.Targets]int)
-	for slot := range a.SlotTable {
-		t := targets(base, members, rules, slot)
-		i, ok := shared[t]
+func build(base *Assignment, members []Info, plan *Plan) *Assignment {
+	members = informed(base, members)
+	a := &Assignment{Plan: plan, Members: members, SlotTable: make([]int, len(plan.Rules)+1)}
+	before := make([]int, len(a.SlotTable))
+	for slot := range before {
+		before[slot] = -1
+	}
+	if base != nil {
+		before = predecessors(plan, base.Plan)
+	}
+	type alike struct { // slots that share a table
+		targets nlbhash.Targets
+		keepers uint32
+	}
+	shared := make(map[alike]int)
+	deal := func(slot int) {
+		t := targets(base, before[slot], members, plan, slot)
+		same := alike{t, a.keepers(slot)}
+		i, ok := shared[same]
 		if !ok {
 			i = len(a.Tables)
-			shared[t] = i
+			shared[same] = i
 			var prev nlbhash.Table
-			if base != nil {
-				prev = nlbhash.Table(base.Slot(slot).Owner)
+			if before[slot] >= 0 {
+				prev = nlbhash.Table(base.Slot(before[slot]).Owner)
 			}
 			a.Tables = append(a.Tables, Table{Targets: t, Owner: Owners(*nlbhash.Rebalance(&prev, t))})
 		}
 		a.SlotTable[slot] = i
+	}
+	for _, old := range []bool{true, false} { // a new rule must not make old ones move
+		for slot := range a.SlotTable {
+			if before[slot] >= 0 == old {
+				deal(slot)
+			}
+		}
 	}
 	if base != nil {
 		a.Base = base.Epoch
@@ -143,25 +163,50 @@ func build(base *Assignment, members []Info, rules []Rule) *Assignment {
 	return a
 }
 
+// informed returns the members with what they know as of base: where no rule kept clients,
+// there were none to know.
+func informed(base *Assignment, members []Info) []Info {
+	if base == nil || base.Plan.clients() {
+		return members
+	}
+	list := slices.Clone(members)
+	for i := range list {
+		list[i].Newcomer = list[i].Newcomer && !base.has(list[i].peer())
+	}
+	return list
+}
+
 // keepHeld notes, for every slot, the members that owned or held a bucket in
-// base, do not own it now, and are there to serve their connections.
+// base, do not own it now, and are there to serve their connections. Where other
+// packets come into a slot than before, or into other buckets, that is everyone
+// everywhere; they soon tell what they really hold.
 func (a *Assignment) keepHeld(base *Assignment) {
 	type pair struct{ old, now int }
 	done := make(map[pair]bool) // rules that share both tables need it once
+	before := carry(a.Plan, base.Plan)
 	for slot, now := range a.SlotTable {
-		p := pair{base.SlotTable[slot], now}
+		is := &a.Tables[now]
+		if before[slot] < 0 {
+			for _, p := range base.serving() {
+				if a.keeps(p, slot) {
+					is.holdAll(p)
+				}
+			}
+			continue
+		}
+		p := pair{base.SlotTable[before[slot]], now}
 		if done[p] {
 			continue
 		}
 		done[p] = true
-		was, is := &base.Tables[p.old], &a.Tables[p.now]
+		was := &base.Tables[p.old]
 		for b, owner := range was.Owner {
-			if owner != 0 && is.Owner[b] != owner && a.keeps(owner) {
+			if owner != 0 && is.Owner[b] != owner && a.keeps(owner, slot) {
 				is.hold(owner).Set(b)
 			}
 		}
 		for _, h := range was.Held {
-			if !a.keeps(h.Priority) {
+			if !a.keeps(h.Priority, slot) {
 				continue
 			}
 			for b, owner := range is.Owner {
@@ -173,38 +218,83 @@ func (a *Assignment) keepHeld(base *Assignment) {
 	}
 }
 
-func (a *Assignment) keeps(p uint8) bool {
-	m, ok := a.Member(p)
-	return ok && m.State.holds()
+// holdAll notes that a member may have connections in all that it does not own.
+func (t *Table) holdAll(p uint8) {
+	for b, owner := range t.Owner {
+		if owner != p {
+			t.hold(p).Set(b)
+		}
+	}
 }
 
-// targets is what each member should get of a slot.
-func targets(base *Assignment, members []Info, rules []Rule, slot int) nlbhash.Targets {
+// serving lists who owns or holds anything.
+func (a *Assignment) serving() []uint8 {
+	var mask uint64
+	for i := range a.Tables {
+		for _, p := range a.Tables[i].Owner {
+			mask |= 1 << p
+		}
+		for _, h := range a.Tables[i].Held {
+			mask |= 1 << h.Priority
+		}
+	}
+	var list []uint8
+	for p := uint8(1); p <= nlbhash.MaxPriority; p++ {
+		if mask&(1<<p) != 0 {
+			list = append(list, p)
+		}
+	}
+	return list
+}
+
+// keeps reports whether a member goes on serving its connections of a slot.
+func (a *Assignment) keeps(p uint8, slot int) bool {
+	m, ok := a.Member(p)
+	return ok && m.holds(a.Plan, slot)
+}
+
+// keepers is the set of members that do.
+func (a *Assignment) keepers(slot int) (mask uint32) {
+	for _, m := range a.Members {
+		if m.holds(a.Plan, slot) {
+			mask |= m.bit()
+		}
+	}
+	return mask
+}
+
+// targets is what each member should get of a slot; before is that slot in base, -1
+// if there was none.
+func targets(base *Assignment, before int, members []Info, plan *Plan, slot int) nlbhash.Targets {
 	var t nlbhash.Targets
-	if slot < len(rules) && rules[slot].Mode == portrules.Disabled {
+	if slot == len(plan.Rules) {
+		if i := slices.IndexFunc(members, func(m Info) bool { return m.State == Started }); i >= 0 {
+			t[members[i].Priority] = 1
+		}
 		return t
 	}
-	if slot < len(rules) && rules[slot].Mode == portrules.Multiple {
+	rule := &plan.Rules[slot]
+	switch rule.Mode {
+	case portrules.Disabled:
+		return t
+	case portrules.Multiple:
 		for _, m := range members {
-			if m.State == Started {
-				t[m.Priority] = uint32(m.Shares[slot].Weight)
+			if m.takes(rule) {
+				t[m.Priority] = uint32(m.weight(rule))
 			}
 		}
 		return t
 	}
-	if slot < len(rules) && rules[slot].Keep && base != nil {
-		owner := base.Slot(slot).sole()
-		if slices.ContainsFunc(members, func(m Info) bool { return m.Priority == owner && m.State == Started }) {
+	if rule.Keep && before >= 0 {
+		owner := base.Slot(before).sole()
+		if slices.ContainsFunc(members, func(m Info) bool { return m.Priority == owner && m.takes(rule) }) {
 			t[owner] = 1
 			return t
 		}
 	}
 	best := -1 // of members by priority: the first of equals is the lowest priority
 	for i, m := range members {
-		if m.State != Started {
-			continue
-		}
-		if best < 0 || slot < len(rules) && m.Shares[slot].Priority < members[best].Shares[slot].Priority {
+		if m.takes(rule) && (best < 0 || m.handling(rule) < members[best].handling(rule)) {
 			best = i
 		}
 	}
@@ -214,8 +304,11 @@ func targets(base *Assignment, members []Info, rules []Rule, slot int) nlbhash.T
 	return t
 }
 
-// valid checks what came from the network against the local rules.
-func (a *Assignment) valid(rules int) error {
+// valid checks what came from the network.
+func (a *Assignment) valid() error {
+	if err := a.Plan.valid(); err != nil {
+		return fmt.Errorf("assignment: %w", err)
+	}
 	if a.Epoch.N >= maxEpoch {
 		return fmt.Errorf("assignment: epoch %d", a.Epoch.N)
 	}
@@ -223,15 +316,15 @@ func (a *Assignment) valid(rules int) error {
 		return fmt.Errorf("assignment has %d members", len(a.Members))
 	}
 	for i, m := range a.Members {
-		if err := m.valid(rules); err != nil {
+		if err := m.valid(); err != nil {
 			return fmt.Errorf("assignment: %w", err)
 		}
 		if i > 0 && a.Members[i-1].Priority >= m.Priority {
 			return errors.New("assignment: members are not sorted by priority")
 		}
 	}
-	if len(a.SlotTable) != rules+1 || len(a.Tables) > len(a.SlotTable) {
-		return fmt.Errorf("assignment: %d slots and %d tables for %d rules", len(a.SlotTable), len(a.Tables), rules)
+	if len(a.SlotTable) != len(a.Plan.Rules)+1 || len(a.Tables) > len(a.SlotTable) {
+		return fmt.Errorf("assignment: %d slots and %d tables for %d rules", len(a.SlotTable), len(a.Tables), len(a.Plan.Rules))
 	}
 	for _, t := range a.SlotTable {
 		if t < 0 || t >= len(a.Tables) {

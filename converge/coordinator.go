@@ -31,10 +31,10 @@ func (m *Machine) viewless(p Peer) bool {
 // founder returns who founds the first view: nobody (the zero Peer) as long as
 // somebody alive has a view or has not spoken.
 func (m *Machine) founder() Peer {
-	if m.now.Sub(m.loose) < m.cfg.Timing.Alone || m.rivalled() {
+	if m.now.Sub(m.loose) < m.cfg.Timing.Alone || m.rivalled() || m.gathering() {
 		return Peer{}
 	}
-	first := m.self.peer()
+	first, plan := m.self.peer(), m.plan.Stamp()
 	for _, p := range m.alive {
 		w, ok := m.words[p.Priority]
 		switch {
@@ -44,21 +44,31 @@ func (m *Machine) founder() Peer {
 			// Alive for its membership only: it has no lease.
 		case w.View != (Epoch{}):
 			return Peer{}
-		case w.Digest == m.cfg.Digest && p.Priority < first.Priority:
-			first = p
+		case w.Stamp.Above(plan) || !plan.Above(w.Stamp) && p.Priority < first.Priority:
+			first, plan = p, w.Stamp // the latest configuration goes on
 		}
 	}
 	return first
 }
 
+// gathering reports whether members of the agreement that all begin anew from may still
+// come: founding without them would give their buckets away.
+func (m *Machine) gathering() bool {
+	return m.cfg.Base != nil && m.now.Sub(m.loose) < 3*m.cfg.Timing.Alone &&
+		slices.ContainsFunc(m.cfg.Base.Members, func(i Info) bool {
+			return i.Name != m.self.Name && !slices.ContainsFunc(m.alive, func(p Peer) bool { return p.Name == i.Name })
+		})
+}
+
 // coordinate proposes the next epoch when this member should and something
 // changed, and pursues a proposal that is under way.
 func (m *Machine) coordinate() {
-	if m.cfg.Majority && m.committed != nil && !m.quorum(m.wanted()) {
+	if m.plan.Majority && m.committed != nil && !m.quorum(m.wanted()) {
 		m.resign("partition: majority, and no more than half of the members are in sight")
 	}
 	if m.coordinator() != m.self.peer() {
 		m.abandon()
+		m.asked = nil
 		return
 	}
 	if m.proposal != nil && slices.ContainsFunc(m.proposal.assignment.Members, m.outdated) {
@@ -90,14 +100,14 @@ func (m *Machine) abandon() { m.proposal = nil }
 
 // wanted is the view as it should be now.
 func (m *Machine) wanted() []Info {
-	members := append(make([]Info, 0, len(m.alive)+1), m.self)
+	members, plan := append(make([]Info, 0, len(m.alive)+1), m.self), m.dealt()
 	for _, p := range m.alive {
 		if m.isBanned(p) {
 			continue
 		}
 		w, spoke := m.words[p.Priority]
 		spoke = spoke && w.from == p
-		if spoke && w.Digest != m.cfg.Digest {
+		if m.misfit(p, plan) != "" {
 			continue
 		}
 		i, in := m.inView(p)
@@ -107,7 +117,7 @@ func (m *Machine) wanted() []Info {
 				i = w.Info
 			}
 			members = append(members, i)
-		case spoke && w.View == (Epoch{}):
+		case spoke && w.View == (Epoch{}) && !w.Stamp.Above(plan.Stamp()): // or it will bring its plan
 			members = append(members, w.Info)
 		}
 	}
@@ -144,7 +154,7 @@ func (m *Machine) announce() {
 		return
 	}
 	m.announced = m.now
-	an := &Announce{Epoch: m.committed.Epoch, View: m.committed.mask(), Digest: m.cfg.Digest, HeldBack: m.HeldBack()}
+	an := &Announce{Epoch: m.committed.Epoch, View: m.committed.mask(), Stamp: m.plan.Stamp(), HeldBack: m.HeldBack()}
 	for _, p := range m.alive {
 		m.send(p, Message{Announce: an})
 	}

@@ -9,12 +9,12 @@ import (
 func wordOf(p uint8, version uint64, view Epoch, seen uint64) Message {
 	i := info(p)
 	i.Version = version
-	return msg(p, Message{Info: &InfoMsg{Info: i, Digest: "d", View: view, Seen: seen}})
+	return msg(p, Message{Info: &InfoMsg{Info: i, Stamp: first.Stamp(), View: view, Seen: seen}})
 }
 
 func TestFounder(t *testing.T) {
-	other := wordOf(1, 1, Epoch{}, 0)
-	other.Info.Digest = "x"
+	later, fresh := wordOf(3, 1, Epoch{}, 0), wordOf(1, 1, Epoch{}, 0)
+	later.Info.Stamp, fresh.Info.Stamp = Stamp{2, "x"}, Stamp{0, "x"}
 	for _, c := range []struct {
 		name    string
 		alive   []uint8
@@ -28,7 +28,8 @@ func TestFounder(t *testing.T) {
 		{"somebody never speaks", []uint8{1}, nil, 1100 * time.Millisecond, 2},
 		{"lowest of two", []uint8{3}, []Message{wordOf(3, 1, Epoch{}, 0)}, time.Second, 2},
 		{"a lower one", []uint8{1}, []Message{wordOf(1, 1, Epoch{}, 0)}, time.Second, 1},
-		{"a lower one of another configuration", []uint8{1}, []Message{other}, time.Second, 2},
+		{"one with a later configuration", []uint8{3}, []Message{later}, time.Second, 3},
+		{"a lower one without an agreed configuration", []uint8{1}, []Message{fresh}, time.Second, 2},
 		{"somebody has a view", []uint8{3}, []Message{wordOf(3, 1, Epoch{N: 4}, 4)}, 5 * time.Second, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -184,9 +185,9 @@ func TestFreshPromiseOutweighsDeath(t *testing.T) {
 func TestExtra(t *testing.T) {
 	base := agreement(5, 1, nil, infos(1, 2))
 	m := inView(2, base.clone())
-	next := build(nil, []Info{info(1)}, simRules) // n1 takes everything, and knows of no holder
+	next := build(nil, []Info{info(1)}, first) // n1 takes everything, and knows of no holder
 	next.Members, next.Base = infos(1, 2), base.Epoch
-	next.Epoch, next.Digest = Epoch{N: 6, By: 1, Instance: info(1).Instance}, "d"
+	next.Epoch = Epoch{N: 6, By: 1, Instance: info(1).Instance}
 	var first *Prepared
 	for range 2 {
 		yes := answer(m.Receive(t0, msg(1, Message{Prepare: next.clone()})), prepared)

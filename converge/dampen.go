@@ -76,12 +76,12 @@ func (d Dampening) length(level int) time.Duration {
 // order is stopped in the view before it leaves. Every member counts, so that whoever
 // coordinates next goes on nearly the same.
 func (m *Machine) countDepartures(before *Assignment) {
-	if before == nil || m.cfg.Dampening.Departures == 0 {
+	if before == nil || m.dampening().Departures == 0 {
 		return
 	}
 	for _, i := range before.Members {
 		if i.State.holds() && i.Priority != m.self.Priority && !m.committed.has(i.peer()) {
-			m.flaps[i.Priority] = m.cfg.Dampening.depart(m.flaps[i.Priority], i.Name, m.now)
+			m.flaps[i.Priority] = m.dampening().depart(m.flaps[i.Priority], i.Name, m.now)
 		}
 	}
 }
@@ -90,7 +90,7 @@ func (m *Machine) countDepartures(before *Assignment) {
 // the zero time: nothing does. The hold runs from its return: one that takes long to
 // start is not let off.
 func (m *Machine) heldUntil(p Peer) (until time.Time, f flaps) {
-	d := m.cfg.Dampening
+	d := m.dampening()
 	if d.Departures == 0 || m.committed == nil || !m.served() {
 		return time.Time{}, f
 	}
@@ -190,4 +190,12 @@ func (m *Machine) HeldBack() []Hold {
 
 func (m *Machine) isHeldBack(priority uint8) bool {
 	return slices.ContainsFunc(m.HeldBack(), func(h Hold) bool { return h.Priority == priority })
+}
+
+// dampening is what the configuration in force asks for.
+func (m *Machine) dampening() Dampening {
+	if !m.plan.Dampen {
+		return Dampening{}
+	}
+	return m.cfg.Dampening
 }

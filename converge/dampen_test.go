@@ -1,7 +1,6 @@
 package converge
 
 import (
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -146,7 +145,7 @@ func TestQuickRestartCounts(t *testing.T) {
 			m.flaps[3] = m.cfg.Dampening.depart(m.flaps[3], "n3", t0)
 		}
 		m.Peers(t0, []Peer{info(2).peer(), again.peer()})
-		m.words[3] = word{from: again.peer(), InfoMsg: InfoMsg{Info: again, Digest: "d"}}
+		m.words[3] = word{from: again.peer(), InfoMsg: InfoMsg{Info: again, Stamp: first.Stamp()}}
 		if in := slices.ContainsFunc(m.wanted(), func(i Info) bool { return i.Priority == 3 }); in == held {
 			t.Errorf("restart %d: let in %t", i+1, in)
 		}
@@ -180,7 +179,7 @@ func TestPlannedDeparturesDoNotCount(t *testing.T) {
 
 func TestHoldsHeard(t *testing.T) {
 	m := inView(2, agreement(5, 1, nil, infos(1, 2)))
-	an := &Announce{Epoch: m.committed.Epoch, View: m.committed.mask(), Digest: "d", HeldBack: []Hold{
+	an := &Announce{Epoch: m.committed.Epoch, View: m.committed.mask(), Stamp: first.Stamp(), HeldBack: []Hold{
 		{3, 10 * time.Second, 4}, {0, time.Second, 3}, {33, time.Second, 3}, {4, 1000 * time.Hour, 3}, {5, -1, 3}, {6, time.Second, -3},
 	}}
 	m.Receive(t0, msg(1, Message{Announce: an}))
@@ -198,7 +197,8 @@ func TestHoldsHeard(t *testing.T) {
 // TestFlapping lets a member crash over and over in a whole cluster without other
 // trouble, and once the coordinator, too.
 func TestFlapping(t *testing.T) {
-	s := &sim{rng: rand.New(rand.NewPCG(7, 1)), agreed: make(map[Epoch]*Assignment), dampening: DefaultDampening}
+	s := newSim(7)
+	s.dampening = DefaultDampening
 	if testing.Verbose() {
 		s.log = func(format string, args ...any) {
 			if strings.Contains(format, "%s: %s") || strings.HasSuffix(format, "crashes") {

@@ -162,7 +162,7 @@ func (m *Machine) quorum(members []Info) bool {
 	if last == nil {
 		last = m.later
 	}
-	if !m.cfg.Majority || last == nil {
+	if !m.plan.Majority || last == nil {
 		return true
 	}
 	in := make(map[uint8]bool)

@@ -3,18 +3,24 @@ package converge
 import "github.com/opennlb/opennlb/portrules"
 
 // uncounted lists where this member may have connections in what a gives to others,
-// and a does not know of it.
+// and a does not know of it. Where a puts other packets into a slot than before, that
+// is everywhere.
 func (m *Machine) uncounted(a *Assignment) []Extra {
 	if !m.self.State.holds() {
 		return nil
 	}
 	var extras []Extra
-	for slot := range m.flags {
-		t := a.Slot(slot)
+	before, serving := carry(a.Plan, m.layout), m.serves(^portrules.Flags(0))
+	for slot := range a.SlotTable {
+		if !m.self.holds(a.Plan, slot) {
+			continue
+		}
+		t, old := a.Slot(slot), before[slot]
 		mine := t.holding(m.self.Priority)
 		var unknown Bitmap
 		for b, owner := range t.Owner {
-			if owner != m.self.Priority && m.flags[slot][b] != 0 && (mine == nil || !mine.Has(b)) {
+			had := old < 0 && serving || old >= 0 && m.flags[old][b] != 0
+			if had && owner != m.self.Priority && (mine == nil || !mine.Has(b)) {
 				unknown.Set(b)
 			}
 		}
@@ -25,16 +31,11 @@ func (m *Machine) uncounted(a *Assignment) []Extra {
 	return extras
 }
 
-// gives reports whether this member takes new flows in what a gives to others or, if it
-// does not keep its connections, serves any there.
-func (m *Machine) gives(a *Assignment) bool {
-	ends := portrules.Own
-	if !m.self.State.holds() {
-		ends |= portrules.Residual
-	}
+// serves reports whether any bucket has one of the flags.
+func (m *Machine) serves(f portrules.Flags) bool {
 	for slot := range m.flags {
-		for b, owner := range a.Slot(slot).Owner {
-			if owner != m.self.Priority && m.flags[slot][b]&ends != 0 {
+		for b := range m.flags[slot] {
+			if m.flags[slot][b]&f != 0 {
 				return true
 			}
 		}
@@ -42,27 +43,43 @@ func (m *Machine) gives(a *Assignment) bool {
 	return false
 }
 
-// release takes no new flows any more in what a gives to others, and keeps the
-// connections there.
-func (m *Machine) release(a *Assignment) {
-	kept := portrules.Residual
-	if !m.self.State.holds() {
-		kept = 0
-	}
+// lost calls f for each bucket that a may give to others: by its owner, or all of a slot
+// whose packets go to other slots or buckets of a. kept is what becomes of its flags.
+func (m *Machine) lost(a *Assignment, f func(flags *portrules.Flags, kept portrules.Flags)) {
+	after := carry(m.layout, a.Plan)
 	for slot := range m.flags {
-		for b, owner := range a.Slot(slot).Owner {
-			if f := &m.flags[slot][b]; owner != m.self.Priority && *f != 0 {
-				*f = kept
+		to, kept := after[slot], portrules.Flags(0)
+		if m.self.State.holds() && (to < 0 || m.self.holds(a.Plan, to)) {
+			kept = portrules.Residual
+		}
+		for b := range m.flags[slot] {
+			if m.flags[slot][b] != 0 && (to < 0 || a.Slot(to).Owner[b] != m.self.Priority) {
+				f(&m.flags[slot][b], kept)
 			}
 		}
 	}
+}
+
+// gives reports whether this member takes new flows in what a gives to others or, if it
+// does not keep its connections, serves any there.
+func (m *Machine) gives(a *Assignment) (gives bool) {
+	m.lost(a, func(flags *portrules.Flags, kept portrules.Flags) {
+		gives = gives || *flags&portrules.Own != 0 || kept == 0
+	})
+	return gives
+}
+
+// release takes no new flows any more in what a gives to others, and keeps the
+// connections there.
+func (m *Machine) release(a *Assignment) {
+	m.lost(a, func(flags *portrules.Flags, kept portrules.Flags) { *flags = kept })
 	m.part, m.dirty = nil, true
 }
 
 // flagsOf are the flags that a gives this member when it is committed.
 func (m *Machine) flagsOf(a *Assignment) []portrules.Buckets {
 	self := m.self.Priority
-	flags := make([]portrules.Buckets, len(m.flags))
+	flags := make([]portrules.Buckets, len(a.SlotTable))
 	for slot := range flags {
 		t := a.Slot(slot)
 		mine := t.holding(self)
@@ -105,7 +122,7 @@ func (m *Machine) install() *Install {
 		if m.committed != nil {
 			epoch = m.committed.Epoch.N
 		}
-		m.part = render(epoch, m.flags)
+		m.part = render(epoch, m.layout, m.flags)
 	}
 	in := &Install{Now: m.part, Next: m.next}
 	if m.prepared != nil && m.prepared.Epoch.Instance != m.self.Instance {
@@ -115,8 +132,8 @@ func (m *Machine) install() *Install {
 }
 
 // render is the flags as the data plane takes them; slots that are alike share a table.
-func render(epoch uint64, flags []portrules.Buckets) *Part {
-	p := &Part{Epoch: epoch, SlotTable: make([]int, len(flags))}
+func render(epoch uint64, plan *Plan, flags []portrules.Buckets) *Part {
+	p := &Part{Epoch: epoch, Plan: plan, SlotTable: make([]int, len(flags))}
 	shared := make(map[portrules.Buckets]int)
 	for slot := range flags {
 		i, ok := shared[flags[slot]]

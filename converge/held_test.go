@@ -28,7 +28,7 @@ func TestConnectionsEnd(t *testing.T) {
 	if held == 0 || foreign == 0 {
 		t.Fatalf("%d held, %d foreign", held, foreign)
 	}
-	live := make([]Bitmap, simSlots)
+	live := make([]Bitmap, len(simRules)+1)
 	first := -1 // one connection is left
 	for b, f := range holder.flags[0] {
 		if f == portrules.Residual && first < 0 {
@@ -86,7 +86,7 @@ func TestConnectionsWait(t *testing.T) {
 	m := inView(1, a.clone())
 	m.Receive(t0, msg(2, Message{Prepare: agreement(7, 2, a, infos(1, 2, 3))}))
 	before := m.Holding()
-	m.Connections(t0, make([]Bitmap, simSlots))
+	m.Connections(t0, make([]Bitmap, len(simRules)+1))
 	if m.Holding() != before {
 		t.Error("gave up buckets between a promise and its commit")
 	}

@@ -2,7 +2,7 @@ package converge
 
 import (
 	"fmt"
-	"slices"
+	"maps"
 	"time"
 
 	"github.com/opennlb/opennlb/portrules"
@@ -30,26 +30,25 @@ var DefaultTiming = Timing{
 
 // Config is what a Machine is made for.
 type Config struct {
-	Rules  []Rule
-	Digest string // of everything that all members must have alike
+	Plan   *Plan // the last one known
 	Timing Timing
 	Lease  time.Duration // how long the data plane answers without the agent
 
 	Dampening Dampening
 
-	// Newcomer are the shares of a member that has left its view, until SetShares gives it
-	// others, and it is let in with no others: where a member must know of the others'
-	// clients before it answers any. nil: the shares stay.
-	Newcomer []Share
+	// Take reports why this member cannot act on a plan. It is asked often, and about the
+	// same plan says the same. nil: it can act on any.
+	Take func(*Plan) error
 
-	Majority bool   // partition: majority; the smaller part of a view is silent
-	Seen     uint64 // highest epoch number of an earlier life, 0 if unknown
-}
+	// Newcomer: a member that is in no view takes no part in rules that keep clients, until
+	// SetInformed, and is let in only as it is now: it must know of the others' clients
+	// before it answers any.
+	Newcomer bool
 
-// Rule is what the agreement needs to know of a port rule.
-type Rule struct {
-	Mode portrules.Mode
-	Keep bool // mode single: the owner stays while it is started, also when a better one returns
+	// Base is what was agreed on before all members began anew, nil otherwise.
+	Base *Assignment
+
+	Seen uint64 // highest epoch number of an earlier life, 0 if unknown
 }
 
 // Machine is one member's part in the agreement. It is not safe for concurrent
@@ -84,8 +83,14 @@ type Machine struct {
 	beaconed  time.Time // when this member sent one
 	spoken    time.Time // when one of the epoch in force was heard
 
+	plan    *Plan            // in force, or the last known
+	asked   *Plan            // by SetPlan, and not yet agreed on
+	refused map[Stamp]string // by a member of the view, since its last epoch
+	unfit   map[Peer]unfit
+
 	proposal  *proposal
 	extras    []extra
+	extraPlan Stamp     // whose slots they mean
 	notBefore time.Time // no proposal before, after one was refused
 	joined    time.Time // when the view last took in a newcomer
 
@@ -97,11 +102,12 @@ type Machine struct {
 	heldSent  time.Time
 	heldPause time.Duration // until it is said again
 
-	flags []portrules.Buckets // in force, by slot
-	dirty bool                // they changed
-	part  *Part               // the flags as they are installed
-	next  *Part               // of prepared
-	out   Output
+	flags  []portrules.Buckets // in force, by slot
+	layout *Plan               // whose slots those are
+	dirty  bool                // they changed
+	part   *Part               // the flags as they are installed
+	next   *Part               // of prepared
+	out    Output
 }
 
 // voucher makes a peer count as alive until a moment.
@@ -141,34 +147,41 @@ type Install struct {
 // same part, first as Next and then as Now.
 type Part struct {
 	Epoch     uint64
+	Plan      *Plan
 	Tables    []portrules.Buckets
 	SlotTable []int // index into Tables per rule, and last for the default host
 }
 
 // Event is something an operator may want to know.
 type Event struct {
-	Kind  string // join, leave, converged, held back, out, refused
+	Kind  string // join, leave, converged, held back, out, refused, config
 	Text  string
 	Epoch uint64
 	Took  time.Duration // of a convergence, from this member's promise to its commit; else 0
 }
 
-// New returns a member that is in no view. self.Shares has one entry per rule.
+// New returns a member that is in no view.
 func New(cfg Config, self Info, now time.Time) *Machine {
 	self.Version = 1
+	self.Newcomer = cfg.Newcomer
 	m := &Machine{
-		cfg:    cfg,
-		self:   self,
-		seen:   cfg.Seen,
-		now:    now,
-		loose:  now,
-		trust:  make(map[uint8]voucher),
-		since:  make(map[Peer]time.Time),
-		words:  make(map[uint8]word),
-		banned: make(map[Peer]time.Time),
-		flaps:  make(map[uint8]flaps),
-		flags:  make([]portrules.Buckets, len(cfg.Rules)+1),
-		dirty:  true,
+		cfg:     cfg,
+		self:    self,
+		seen:    cfg.Seen,
+		now:     now,
+		loose:   now,
+		trust:   make(map[uint8]voucher),
+		since:   make(map[Peer]time.Time),
+		words:   make(map[uint8]word),
+		banned:  make(map[Peer]time.Time),
+		flaps:   make(map[uint8]flaps),
+		plan:    cfg.Plan,
+		refused: make(map[Stamp]string),
+		unfit:   make(map[Peer]unfit),
+		flags:   make([]portrules.Buckets, len(cfg.Plan.Rules)+1),
+		layout:  cfg.Plan,
+		later:   cfg.Base,
+		dirty:   true,
 	}
 	return m
 }
@@ -190,11 +203,23 @@ func (m *Machine) SetState(now time.Time, s State) Output {
 	return m.step()
 }
 
-// SetShares changes this member's weights and handling priorities.
-func (m *Machine) SetShares(now time.Time, shares []Share) Output {
+// SetShares changes this member's part in rules, by name. Those it does not name have
+// [DefaultShare].
+func (m *Machine) SetShares(now time.Time, shares map[string]Share) Output {
 	m.observe(now)
-	if !slices.Equal(m.self.Shares, shares) && len(shares) == len(m.cfg.Rules) {
-		m.self.Shares = slices.Clone(shares)
+	if !maps.Equal(m.self.Shares, shares) {
+		m.self.Shares = maps.Clone(shares)
+		m.self.Version++
+		m.told = time.Time{}
+	}
+	return m.step()
+}
+
+// SetInformed says that this member knows of the others' clients.
+func (m *Machine) SetInformed(now time.Time) Output {
+	m.observe(now)
+	if m.self.Newcomer {
+		m.self.Newcomer = false
 		m.self.Version++
 		m.told = time.Time{}
 	}

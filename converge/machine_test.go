@@ -14,11 +14,7 @@ var t0 = time.Unix(1000, 0)
 
 // info is member p as the simulation has it, too.
 func info(p uint8) Info {
-	i := Info{Name: fmt.Sprintf("n%d", p), Priority: p, Instance: uint64(p) << 32, Version: 1}
-	for range simRules {
-		i.Shares = append(i.Shares, Share{Weight: 50, Priority: p})
-	}
-	return i
+	return Info{Name: fmt.Sprintf("n%d", p), Priority: p, Instance: uint64(p) << 32, Version: 1}
 }
 
 func infos(ps ...uint8) (all []Info) {
@@ -35,16 +31,23 @@ func peersOf(ps ...uint8) (all []Peer) {
 	return all
 }
 
+// first is the configuration that these tests agree on.
+var first = func() *Plan {
+	p := planOf(simRules...)
+	p.Version = 1
+	return p
+}()
+
 // agreement is an epoch made by a member, from base.
 func agreement(n uint64, by uint8, base *Assignment, members []Info) *Assignment {
-	a := build(base, members, simRules)
-	a.Epoch, a.Digest = Epoch{N: n, By: by, Instance: info(by).Instance}, "d"
+	a := build(base, members, first)
+	a.Epoch = Epoch{N: n, By: by, Instance: info(by).Instance}
 	return a
 }
 
 // member is a machine that has just heard who else is alive.
 func member(p uint8, alive ...uint8) *Machine {
-	m := New(Config{Rules: simRules, Digest: "d", Timing: DefaultTiming, Lease: simLease}, info(p), t0)
+	m := New(Config{Plan: first, Timing: DefaultTiming, Lease: simLease}, info(p), t0)
 	m.Peers(t0, peersOf(alive...))
 	return m
 }
@@ -109,7 +112,7 @@ func TestPromise(t *testing.T) {
 		{"below the promise", 1, agreement(6, 1, five, infos(1, 2, 3)), "promised a later epoch", false, 7},
 		{"same number by another", 3, agreement(7, 3, five, infos(2, 3)), "promised a later epoch", false, 7},
 		{"dealt from an older view", 1, agreement(8, 1, nil, infos(1, 2, 3)), "knows a later epoch", false, 7},
-		{"another cluster section", 1, change(seven, func(a *Assignment) { a.Digest = "x" }), "another cluster section", false, 7},
+		{"an earlier configuration", 1, change(agreement(8, 1, five, infos(1, 2, 3)), func(a *Assignment) { a.Plan = planOf(simRules...) }), "knows a later configuration", false, 7},
 		{"not made by the sender", 3, agreement(8, 1, five, infos(1, 2, 3)), "", true, 7},
 		{"without this member", 1, agreement(8, 1, five, infos(1, 3)), "", true, 7},
 		{"with an earlier start of this member", 1, change(agreement(8, 1, five, infos(1, 2, 3)), func(a *Assignment) { a.Members[1].Instance = 9 }), "", true, 7},
@@ -171,7 +174,7 @@ func TestTakeover(t *testing.T) {
 	if next == nil || out.Install.Commit != after.Epoch {
 		t.Fatalf("the gainer should have laid its part ready: %+v", out.Install)
 	}
-	out = gainer.Receive(t0, msg(1, Message{Announce: &Announce{Epoch: after.Epoch, View: after.mask(), Digest: "d"}}))
+	out = gainer.Receive(t0, msg(1, Message{Announce: &Announce{Epoch: after.Epoch, View: after.mask(), Stamp: first.Stamp()}}))
 	if out.Install == nil || !gainer.Serving() {
 		t.Fatal("the gainer should have committed")
 	}
@@ -216,7 +219,7 @@ func TestCoordinatorReleasesLast(t *testing.T) {
 	m := inView(1, before.clone())
 	m.Peers(t0, peersOf(2, 3))
 	three := infos(1, 2, 3)[2]
-	out := m.Receive(t0, msg(3, Message{Info: &InfoMsg{Info: three, Digest: "d"}}))
+	out := m.Receive(t0, msg(3, Message{Info: &InfoMsg{Info: three, Stamp: first.Stamp()}}))
 	if m.proposal == nil {
 		t.Fatal("no proposal")
 	}
@@ -309,16 +312,14 @@ func TestPause(t *testing.T) {
 	}
 }
 
-// A member that has left its view has the shares of a newcomer at once, and is not let in
-// with those that it had.
+// A member that has left its view is a newcomer at once, and is not let in as it was.
 func TestNewcomer(t *testing.T) {
 	a := agreement(5, 1, nil, infos(1, 2))
 	m := inView(2, a.clone())
-	newcomer := make([]Share, len(simRules))
-	m.cfg.Newcomer = newcomer
+	m.cfg.Newcomer = true
 	out := m.Tick(t0.Add(simLease))
-	if i := answer(out, infoMsg); i == nil || !slices.Equal(i.Info.Shares, newcomer) {
-		t.Fatalf("says %+v; want the shares of a newcomer", i)
+	if i := answer(out, infoMsg); i == nil || !i.Info.Newcomer {
+		t.Fatalf("says %+v; want that it is a newcomer", i)
 	}
 	now := t0.Add(simLease)
 	out = m.Receive(now, msg(1, Message{Prepare: agreement(6, 1, a, infos(1, 2))}))

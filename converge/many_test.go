@@ -84,7 +84,7 @@ func TestNewcomerKeepsItsPromise(t *testing.T) {
 func TestHeldGetsRarer(t *testing.T) {
 	m := inView(1, moved().clone())
 	said := 0
-	live := make([]Bitmap, simSlots)
+	live := make([]Bitmap, len(simRules)+1)
 	now := t0
 	for end := t0.Add(2 * time.Minute); now.Before(end); now = now.Add(simTick) {
 		if out := m.Connections(now, live); answer(out, func(m Message) *Held { return m.Held }) != nil {
@@ -104,7 +104,7 @@ func TestCommitLiftsBan(t *testing.T) {
 	m.banned[n1] = t0
 	next := agreement(6, 1, m.Committed(), infos(1, 2, 3))
 	m.Receive(t0, msg(1, Message{Prepare: next}))
-	m.Receive(t0, msg(1, Message{Announce: &Announce{Epoch: next.Epoch, View: next.mask(), Digest: "d"}}))
+	m.Receive(t0, msg(1, Message{Announce: &Announce{Epoch: next.Epoch, View: next.mask(), Stamp: first.Stamp()}}))
 	if m.Committed().Epoch != next.Epoch || m.isBanned(n1) {
 		t.Errorf("at epoch %d, n1 banned %t", m.Committed().Epoch.N, m.isBanned(n1))
 	}

@@ -45,17 +45,21 @@ func (m *Machine) onInfo(from Peer, msg *InfoMsg) {
 		return
 	}
 	m.see(msg.Seen)
-	if msg.Digest == m.cfg.Digest && msg.Info.valid(len(m.cfg.Rules)) != nil {
+	if msg.Info.valid() != nil {
 		return
 	}
 	old, known := m.words[from.Priority]
 	if known && old.Info.newer(msg.Info) && old.from == from {
 		return
 	}
-	if msg.Digest != m.cfg.Digest && (!known || old.Digest != msg.Digest || old.from != from) {
-		m.event("refused", "%s: its cluster section (name, mode, vips, rules) differs from ours: make them equal and restart it", from.Name)
+	w := word{from: from, at: m.now, InfoMsg: *msg}
+	switch {
+	case w.Plan != nil && (w.Plan.valid() != nil || w.Plan.Stamp() != w.Stamp):
+		w.Plan = nil
+	case w.Plan == nil && known && old.from == from && old.Stamp == w.Stamp:
+		w.Plan = old.Plan
 	}
-	m.words[from.Priority] = word{from: from, at: m.now, InfoMsg: *msg}
+	m.words[from.Priority] = w
 	delete(m.banned, from)
 	if msg.View == (Epoch{}) && m.committed != nil {
 		m.sendInfo(from) // lest it founds a cluster of its own
@@ -63,15 +67,11 @@ func (m *Machine) onInfo(from Peer, msg *InfoMsg) {
 }
 
 func (m *Machine) onPrepare(from Peer, a *Assignment) {
-	if a.Digest != m.cfg.Digest {
-		m.reject(from, a, "another cluster section")
-		return
-	}
-	if a.valid(len(m.cfg.Rules)) != nil || a.Epoch.By != from.Priority || a.Epoch.Instance != from.Instance || !a.has(m.self.peer()) {
+	if a.valid() != nil || a.Epoch.By != from.Priority || a.Epoch.Instance != from.Instance || !a.has(m.self.peer()) {
 		return
 	}
 	m.see(a.Epoch.N)
-	if me, _ := a.Member(m.self.Priority); m.cfg.Newcomer != nil && m.committed == nil && me.Version < m.self.Version {
+	if me, _ := a.Member(m.self.Priority); m.cfg.Newcomer && m.committed == nil && me.Version < m.self.Version {
 		m.reject(from, a, "knows this member only as it was in its view")
 		return
 	}
@@ -87,6 +87,10 @@ func (m *Machine) onPrepare(from Peer, a *Assignment) {
 		m.reject(from, a, "promised a later epoch")
 	case m.committed != nil && m.committed.Epoch.above(a.Base):
 		m.reject(from, a, "knows a later epoch")
+	case m.plan.newer(a.Plan):
+		m.reject(from, a, "knows a later configuration")
+	case m.take(a.Plan) != "":
+		m.send(from, Message{Reject: &Reject{Epoch: a.Epoch, Seen: max(m.seen, m.promised.N), Refusal: m.take(a.Plan)}})
 	default:
 		m.abandon()
 		m.giveWay(3 * m.cfg.Timing.Retry) // or two coordinators would outdo each other for ever
@@ -121,13 +125,16 @@ func (m *Machine) reject(to Peer, a *Assignment, reason string) {
 	if m.committed != nil && m.committed.Epoch.above(a.Base) {
 		r.Committed = m.committed
 	}
+	if m.plan.newer(a.Plan) {
+		r.Plan = m.plan
+	}
 	m.send(to, Message{Reject: r})
 }
 
 // promise binds this member to a, and makes its part of a ready to be switched to.
 func (m *Machine) promise(a *Assignment) {
 	m.promised, m.prepared, m.stuck, m.bound = a.Epoch, a, m.now, m.now
-	m.next, m.dirty = render(a.Epoch.N, m.flagsOf(a)), true
+	m.next, m.dirty = render(a.Epoch.N, a.Plan, m.flagsOf(a)), true
 }
 
 // forget drops what was promised and not committed; the promise still binds.
@@ -142,6 +149,9 @@ func (m *Machine) onAnnounce(from Peer, an *Announce) {
 	m.hearHolds(an.HeldBack)
 	if w, ok := m.words[from.Priority]; ok && w.from == from {
 		w.View = an.Epoch // whatever it said before it was in one
+		if w.Stamp != an.Stamp {
+			w.Stamp, w.Plan = an.Stamp, nil
+		}
 		m.words[from.Priority] = w
 	}
 	mine := an.View&m.self.bit() != 0
@@ -192,9 +202,7 @@ func (m *Machine) resign(format string, args ...any) {
 	}
 	m.forget()
 	m.committed, m.loose = nil, m.now
-	if len(m.cfg.Newcomer) > 0 {
-		m.self.Shares = m.cfg.Newcomer
-	}
+	m.self.Newcomer = m.cfg.Newcomer
 	m.self.Version++
 	m.told, m.stuck = time.Time{}, time.Time{}
 	m.clearFlags()
@@ -203,11 +211,12 @@ func (m *Machine) resign(format string, args ...any) {
 // commit makes a the view.
 func (m *Machine) commit(a *Assignment) {
 	before := m.committed
-	m.flags, m.part, m.dirty = m.flagsOf(a), nil, true
+	m.flags, m.layout, m.part, m.dirty = m.flagsOf(a), a.Plan, nil, true
 	if m.prepared == a {
 		m.part = m.next // which the data plane has ready
 	}
 	m.forget()
+	m.adopt(a.Plan)
 	m.committed, m.later = a, nil
 	m.extras, m.stuck = nil, time.Time{}
 	m.heldSent, m.heldPause = m.now, m.heldEvery() // a says what this member holds

@@ -21,10 +21,11 @@ type Message struct {
 
 // InfoMsg tells what a member wants the view to say about it.
 type InfoMsg struct {
-	Info   Info   `json:"info"`
-	Digest string `json:"digest"`
-	View   Epoch  `json:"view"`     // last committed epoch; zero: in no view
-	Seen   uint64 `json:"promised"` // highest epoch number seen
+	Info  Info   `json:"info"`
+	Stamp Stamp  `json:"config"`         // of the plan in force, or the last known
+	Plan  *Plan  `json:"plan,omitempty"` // that one, for who has an earlier one
+	View  Epoch  `json:"view"`           // last committed epoch; zero: in no view
+	Seen  uint64 `json:"promised"`       // highest epoch number seen
 }
 
 // Prepared is the promise. Extra lists what the member still holds and the
@@ -51,14 +52,16 @@ type Reject struct {
 	Epoch     Epoch       `json:"epoch"` // the one refused
 	Seen      uint64      `json:"seen"`
 	Reason    string      `json:"reason"`
+	Refusal   string      `json:"refusal,omitempty"`   // why the sender cannot take its plan
 	Committed *Assignment `json:"committed,omitempty"` // if later than the base of the one refused
+	Plan      *Plan       `json:"plan,omitempty"`      // if later than that of the one refused
 }
 
 // Announce tells that an epoch is committed; it is the coordinator's heartbeat.
 type Announce struct {
-	Epoch  Epoch  `json:"epoch"`
-	View   uint32 `json:"view"` // priority p is bit p-1
-	Digest string `json:"digest"`
+	Epoch Epoch  `json:"epoch"`
+	View  uint32 `json:"view"` // priority p is bit p-1
+	Stamp Stamp  `json:"config"`
 
 	HeldBack []Hold `json:"held_back,omitempty"` // alive, and not let in
 }
@@ -79,7 +82,7 @@ type Envelope struct {
 // a datagram. All others are repeated by the protocol. Held is, and it is often small;
 // as everybody tells everybody, a connection for each costs more than it is worth.
 func (m *Message) Reliable() bool {
-	return m.Prepare != nil || m.Reject != nil || m.Prepared != nil && m.Prepared.Extra != nil
+	return m.Prepare != nil || m.Info != nil && m.Info.Plan != nil || m.Reject != nil || m.Prepared != nil && m.Prepared.Extra != nil
 }
 
 // Encode renders the message for the wire.

@@ -19,7 +19,7 @@ func samples() []Message {
 		msg(1, Message{Prepare: a}),
 		msg(2, Message{Prepared: &Prepared{Epoch: a.Epoch, Extra: []Extra{{Slot: 1, Buckets: Bitmap{1}}}}}),
 		msg(2, Message{Reject: &Reject{Epoch: a.Epoch, Seen: 9, Reason: "knows a later epoch", Committed: a}}),
-		msg(1, Message{Announce: &Announce{Epoch: a.Epoch, View: a.mask(), Digest: "d", HeldBack: []Hold{{3, time.Second, 4}}}}),
+		msg(1, Message{Announce: &Announce{Epoch: a.Epoch, View: a.mask(), Stamp: first.Stamp(), HeldBack: []Hold{{3, time.Second, 4}}}}),
 		msg(3, Message{Held: &Held{Epoch: a.Epoch, Tables: make([]Bitmap, len(a.Tables))}}),
 	}
 }
@@ -71,32 +71,33 @@ func TestDecodeRefuses(t *testing.T) {
 }
 
 func TestAssignmentValid(t *testing.T) {
-	if err := moved().valid(len(simRules)); err != nil {
+	if err := moved().valid(); err != nil {
 		t.Fatal(err)
 	}
 	for name, spoil := range map[string]func(*Assignment){
-		"no members":             func(a *Assignment) { a.Members = nil },
-		"members not sorted":     func(a *Assignment) { a.Members[0], a.Members[1] = a.Members[1], a.Members[0] },
-		"member twice":           func(a *Assignment) { a.Members[1] = a.Members[0] },
-		"33 members":             func(a *Assignment) { a.Members = make([]Info, 33) },
-		"priority 0":             func(a *Assignment) { a.Members[0].Priority = 0 },
-		"priority 33":            func(a *Assignment) { a.Members[2].Priority = 33 },
-		"shares missing":         func(a *Assignment) { a.Members[0].Shares = nil },
-		"unknown state":          func(a *Assignment) { a.Members[0].State = 4 },
-		"slot missing":           func(a *Assignment) { a.SlotTable = a.SlotTable[1:] },
-		"no such table":          func(a *Assignment) { a.SlotTable[0] = 9 },
-		"negative table":         func(a *Assignment) { a.SlotTable[0] = -1 },
-		"more tables than slots": func(a *Assignment) { a.Tables = make([]Table, 9) },
-		"owner not a member":     func(a *Assignment) { a.Tables[0].Owner[7] = 9 },
-		"owner beyond 32":        func(a *Assignment) { a.Tables[0].Owner[7] = 200 },
-		"holder not a member":    func(a *Assignment) { a.Tables[0].Held = []Holding{{Priority: 9}} },
-		"holder 0":               func(a *Assignment) { a.Tables[0].Held = []Holding{{Priority: 0}} },
-		"holder twice":           func(a *Assignment) { a.Tables[0].Held = []Holding{{Priority: 1}, {Priority: 1}} },
-		"number used up":         func(a *Assignment) { a.Epoch.N = 1 << 63 },
+		"no members":              func(a *Assignment) { a.Members = nil },
+		"members not sorted":      func(a *Assignment) { a.Members[0], a.Members[1] = a.Members[1], a.Members[0] },
+		"member twice":            func(a *Assignment) { a.Members[1] = a.Members[0] },
+		"33 members":              func(a *Assignment) { a.Members = make([]Info, 33) },
+		"priority 0":              func(a *Assignment) { a.Members[0].Priority = 0 },
+		"priority 33":             func(a *Assignment) { a.Members[2].Priority = 33 },
+		"unknown state of a rule": func(a *Assignment) { a.Members[0].Shares = map[string]Share{"r0": {State: 4}} },
+		"no configuration":        func(a *Assignment) { a.Plan = nil },
+		"unknown state":           func(a *Assignment) { a.Members[0].State = 4 },
+		"slot missing":            func(a *Assignment) { a.SlotTable = a.SlotTable[1:] },
+		"no such table":           func(a *Assignment) { a.SlotTable[0] = 9 },
+		"negative table":          func(a *Assignment) { a.SlotTable[0] = -1 },
+		"more tables than slots":  func(a *Assignment) { a.Tables = make([]Table, 9) },
+		"owner not a member":      func(a *Assignment) { a.Tables[0].Owner[7] = 9 },
+		"owner beyond 32":         func(a *Assignment) { a.Tables[0].Owner[7] = 200 },
+		"holder not a member":     func(a *Assignment) { a.Tables[0].Held = []Holding{{Priority: 9}} },
+		"holder 0":                func(a *Assignment) { a.Tables[0].Held = []Holding{{Priority: 0}} },
+		"holder twice":            func(a *Assignment) { a.Tables[0].Held = []Holding{{Priority: 1}, {Priority: 1}} },
+		"number used up":          func(a *Assignment) { a.Epoch.N = 1 << 63 },
 	} {
 		a := moved().clone()
 		spoil(a)
-		if a.valid(len(simRules)) == nil {
+		if a.valid() == nil {
 			t.Errorf("%s: taken for valid", name)
 		}
 	}
@@ -132,7 +133,7 @@ func FuzzReceive(f *testing.F) {
 				if a := message.Announce; a != nil {
 					m.Beacon(now, Beacon{Epoch: a.Epoch, View: a.View})
 				}
-				m.Connections(now, make([]Bitmap, simSlots))
+				m.Connections(now, make([]Bitmap, len(simRules)+1))
 				now = now.Add(simTick)
 				if out := m.Tick(now); len(out.Send) > 100 {
 					t.Fatalf("one input, %d messages", len(out.Send))

@@ -27,23 +27,29 @@ func (m *Machine) propose() {
 	if m.now.Before(m.notBefore) {
 		return
 	}
-	members := m.wanted()
-	if m.prepared == nil && m.committed != nil && !m.fenced() && sameMembers(members, m.committed.Members) {
+	members, plan := m.wanted(), m.dealt()
+	if m.prepared == nil && m.committed != nil && !m.fenced() && sameMembers(members, m.committed.Members) && plan.Stamp() == m.committed.Plan.Stamp() {
 		return
 	}
-	if !m.quorum(members) || m.now.Sub(m.joined) < m.joinPause() && m.onlyJoins(members) {
+	if !m.quorum(members) || m.now.Sub(m.joined) < m.joinPause() && plan.Stamp() == m.plan.Stamp() && m.onlyJoins(members) {
 		return
 	}
 	base := m.committed
 	if m.later != nil && (base == nil || m.later.Epoch.above(base.Epoch)) {
 		base = m.later
 	}
-	a := build(base, members, m.cfg.Rules)
-	for _, e := range m.extras {
-		a.addExtra(e)
+	if plan.Version == 0 { // founded on the file of this member
+		first := *plan
+		first.Version = 1
+		plan = &first
+	}
+	a := build(base, members, plan)
+	if m.extraPlan == plan.Stamp() {
+		for _, e := range m.extras {
+			a.addExtra(e)
+		}
 	}
 	m.seen++
-	a.Digest = m.cfg.Digest
 	a.Epoch = Epoch{N: m.seen, By: m.self.Priority, Instance: m.self.Instance}
 	for _, e := range m.uncounted(a) {
 		a.addExtra(extra{m.self.Priority, e})
@@ -79,7 +85,7 @@ func (m *Machine) onlyJoins(members []Info) bool {
 
 // addExtra notes a holder that build could not know of.
 func (a *Assignment) addExtra(e extra) {
-	if !a.keeps(e.priority) {
+	if e.Slot < 0 || e.Slot >= len(a.SlotTable) || !a.keeps(e.priority, e.Slot) {
 		return
 	}
 	t := a.Slot(e.Slot)
@@ -90,15 +96,18 @@ func (a *Assignment) addExtra(e extra) {
 	}
 }
 
-// keepExtra remembers, until the next commit, what a member said it holds.
-func (m *Machine) keepExtra(priority uint8, e Extra) {
+// keepExtra remembers, until the next commit, what a member said it holds of a plan's slot.
+func (m *Machine) keepExtra(plan *Plan, priority uint8, e Extra) {
+	if m.extraPlan != plan.Stamp() {
+		m.extras, m.extraPlan = nil, plan.Stamp()
+	}
 	for i := range m.extras {
 		if x := &m.extras[i]; x.priority == priority && x.Slot == e.Slot {
 			x.Buckets.or(&e.Buckets)
 			return
 		}
 	}
-	if e.Slot >= 0 && e.Slot < len(m.flags) {
+	if e.Slot >= 0 && e.Slot <= len(plan.Rules) {
 		m.extras = append(m.extras, extra{priority, e})
 	}
 }
@@ -176,8 +185,8 @@ func (m *Machine) onPrepared(from Peer, msg *Prepared) {
 		return
 	}
 	if len(msg.Extra) > 0 { // made from an older state than this member's: once more, with what it holds
-		for _, e := range msg.Extra[:min(len(msg.Extra), len(m.flags))] {
-			m.keepExtra(from.Priority, e)
+		for _, e := range msg.Extra[:min(len(msg.Extra), len(p.assignment.SlotTable))] {
+			m.keepExtra(p.assignment.Plan, from.Priority, e)
 		}
 		m.abandon()
 		m.notBefore = m.now.Add(extraPause)
@@ -200,7 +209,14 @@ func (m *Machine) onReject(from Peer, r *Reject) {
 	if m.proposal == nil || m.proposal.assignment.Epoch != r.Epoch {
 		return
 	}
-	if c := r.Committed; c != nil && c.Digest == m.cfg.Digest && c.valid(len(m.cfg.Rules)) == nil {
+	if w, ok := m.words[from.Priority]; ok && w.from == from && r.Plan != nil && r.Plan.valid() == nil && r.Plan.newer(m.plan) {
+		w.Stamp, w.Plan = r.Plan.Stamp(), r.Plan
+		m.words[from.Priority] = w
+	}
+	if r.Refusal != "" {
+		m.onRefusal(from, r.Refusal)
+	}
+	if c := r.Committed; c != nil && c.valid() == nil && m.take(c.Plan) == "" {
 		if m.committed != nil && m.committed.has(from) && c.Epoch.above(m.committed.Epoch) && !c.has(m.self.peer()) {
 			m.resign("%s knows epoch %d without this member", from.Name, c.Epoch.N)
 			return

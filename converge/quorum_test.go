@@ -28,9 +28,9 @@ func TestQuorum(t *testing.T) {
 		{"who had stopped does not count", stopped(infos(1, 2, 3), 1), infos(2), true},
 		{"newcomers do not count", infos(1, 2, 3), infos(3, 4, 5, 6), false},
 	} {
-		in := &Machine{cfg: Config{Majority: true}, committed: &Assignment{Members: row.view}}
-		out := &Machine{cfg: Config{Majority: true}, later: &Assignment{Members: row.view}}
-		serve := &Machine{committed: &Assignment{Members: row.view}}
+		in := &Machine{plan: &Plan{Majority: true}, committed: &Assignment{Members: row.view}}
+		out := &Machine{plan: &Plan{Majority: true}, later: &Assignment{Members: row.view}}
+		serve := &Machine{plan: &Plan{}, committed: &Assignment{Members: row.view}}
 		if in.quorum(row.here) != row.want || out.quorum(row.here) != row.want {
 			t.Errorf("%s: %t in the view, %t after leaving it, want %t", row.name, in.quorum(row.here), out.quorum(row.here), row.want)
 		}
@@ -38,7 +38,7 @@ func TestQuorum(t *testing.T) {
 			t.Errorf("%s: silent under partition: serve", row.name)
 		}
 	}
-	if founder := (&Machine{cfg: Config{Majority: true}}); !founder.quorum(infos(1)) {
+	if founder := (&Machine{plan: &Plan{Majority: true}}); !founder.quorum(infos(1)) {
 		t.Error("a cluster cannot be founded")
 	}
 }
@@ -46,22 +46,23 @@ func TestQuorum(t *testing.T) {
 // TestOutvoted: only who is silent for want of a majority says so.
 func TestOutvoted(t *testing.T) {
 	lost := &Assignment{Epoch: Epoch{N: 3}, Members: infos(1, 2, 3)}
-	alone := func(cfg Config, later *Assignment) *Machine {
-		cfg.Rules, cfg.Timing, cfg.Lease = simRules, DefaultTiming, simLease
-		m := New(cfg, info(3), t0)
+	alone := func(majority bool, later *Assignment) *Machine {
+		plan := planOf(simRules...)
+		plan.Majority = majority
+		m := New(Config{Plan: plan, Timing: DefaultTiming, Lease: simLease}, info(3), t0)
 		m.later = later
 		return m
 	}
-	in := alone(Config{Majority: true}, nil)
+	in := alone(true, nil)
 	in.committed = lost
 	for _, row := range []struct {
 		name string
 		m    *Machine
 		want bool
 	}{
-		{"one of three", alone(Config{Majority: true}, lost), true},
-		{"partition: serve", alone(Config{}, lost), false},
-		{"starting", alone(Config{Majority: true}, nil), false},
+		{"one of three", alone(true, lost), true},
+		{"partition: serve", alone(false, lost), false},
+		{"starting", alone(true, nil), false},
 		{"in the view", in, false},
 	} {
 		if got := row.m.Outvoted(); got != row.want {

@@ -54,7 +54,7 @@ func (s *sim) check(n *node) {
 		return
 	}
 	if slot, b, bad := n.conns.missing(&n.some); bad {
-		s.fail("keeper", "slot %d bucket %d: n%d forsakes its connections", slot, b, n.id)
+		s.fail("keeper", "class %d client %d: n%d forsakes its connections", slot, b, n.id)
 	}
 	for _, o := range s.nodes {
 		if o == n || !s.answers(o) {
@@ -65,13 +65,13 @@ func (s *sim) check(n *node) {
 			continue
 		}
 		if slot, b, bad := n.own.first(&o.own); bad {
-			s.fail("one", "slot %d bucket %d: n%d and n%d both answer", slot, b, n.id, o.id)
+			s.fail("one", "class %d client %d: n%d and n%d both answer", slot, b, n.id, o.id)
 		}
 		if slot, b, bad := n.conns.first(&o.alone); bad {
-			s.fail("connection", "slot %d bucket %d: n%d resets what n%d serves", slot, b, o.id, n.id)
+			s.fail("connection", "class %d client %d: n%d resets what n%d serves", slot, b, o.id, n.id)
 		}
 		if slot, b, bad := o.conns.first(&n.alone); bad {
-			s.fail("connection", "slot %d bucket %d: n%d resets what n%d serves", slot, b, n.id, o.id)
+			s.fail("connection", "class %d client %d: n%d resets what n%d serves", slot, b, n.id, o.id)
 		}
 	}
 }
@@ -90,6 +90,10 @@ func (s *sim) checkMajority(n, o *node) {
 // checkStep is what must hold of a machine after every step.
 func (s *sim) checkStep(n *node) {
 	m, before := n.m, n.promised
+	if n.stamp.Above(m.plan.Stamp()) {
+		s.fail("config", "n%d goes back from %v to %v", n.id, n.stamp, m.plan.Stamp())
+	}
+	n.stamp = m.plan.Stamp()
 	if p := m.promised; p != before {
 		if p.N <= before.N {
 			s.fail("promise", "n%d promised %v after %v", n.id, p, before)
@@ -107,8 +111,10 @@ func (s *sim) checkStep(n *node) {
 		s.fail("promise", "n%d commits %v after %v", n.id, a.Epoch, n.committed)
 	}
 	n.committed = a.Epoch
+	s.inForce[a.Plan.Digest] = true
+	s.save(n, a.Plan)
 	if s.log != nil {
-		s.note(n, "commits %v of %d members", a.Epoch, len(a.Members))
+		s.note(n, "commits %v of %d members, configuration %v", a.Epoch, len(a.Members), a.Plan.Stamp())
 	}
 	old, known := s.agreed[a.Epoch]
 	if !known {
@@ -118,7 +124,7 @@ func (s *sim) checkStep(n *node) {
 		return
 	}
 	same := slices.EqualFunc(a.Tables, old.Tables, func(x, y Table) bool { return x.Owner == y.Owner && x.Targets == y.Targets })
-	if !same || !slices.Equal(a.SlotTable, old.SlotTable) || !sameMembers(a.Members, old.Members) {
+	if !same || a.Plan.Stamp() != old.Plan.Stamp() || !slices.Equal(a.SlotTable, old.SlotTable) || !sameMembers(a.Members, old.Members) {
 		s.fail("tables", "n%d commits other tables than others for %v", n.id, a.Epoch)
 	}
 }
@@ -129,10 +135,16 @@ func (s *sim) checkMoves(a *Assignment) {
 	if base == nil && a.Base != (Epoch{}) {
 		s.fail("moves", "%v was made from %v, on which nobody agreed", a.Epoch, a.Base)
 	}
-	done := make([]bool, len(a.Tables))
+	done, before := make([]bool, len(a.Tables)), make([]int, len(a.SlotTable))
+	if base != nil {
+		before = predecessors(a.Plan, base.Plan)
+	}
 	for slot, i := range a.SlotTable {
-		t := &a.Tables[i]
-		counts, weights, total := (*nlbhash.Table)(&t.Owner).Counts(), expected(base, a.Members, slot), 0
+		t, keeper := &a.Tables[i], uint8(0)
+		if base != nil && before[slot] >= 0 {
+			keeper = base.Slot(before[slot]).sole()
+		}
+		counts, weights, total := (*nlbhash.Table)(&t.Owner).Counts(), expected(keeper, a.Members, a.Plan, slot), 0
 		for _, w := range weights {
 			total += w
 		}
@@ -142,19 +154,19 @@ func (s *sim) checkMoves(a *Assignment) {
 				s.fail("shares", "%v slot %d: n%d owns %d buckets by weight %d of %d", a.Epoch, slot, p, counts[p], w, total)
 			}
 		}
-		if base == nil || done[i] {
+		if base == nil || done[i] || before[slot] < 0 {
 			continue
 		}
 		done[i] = true // further slots share the table of this one
-		was := base.Slot(slot)
-		before, moved, least := (*nlbhash.Table)(&was.Owner).Counts(), 0, 0
+		was := base.Slot(before[slot])
+		had, moved, least := (*nlbhash.Table)(&was.Owner).Counts(), 0, 0
 		for b, owner := range was.Owner {
 			if owner != 0 && t.Owner[b] != owner {
 				moved++
 			}
 		}
-		for p := 1; p < len(before); p++ {
-			least += max(0, before[p]-counts[p])
+		for p := 1; p < len(had); p++ {
+			least += max(0, had[p]-counts[p])
 		}
 		if moved > least {
 			s.fail("moves", "%v slot %d: %d buckets moved, %d had to", a.Epoch, slot, moved, least)
@@ -162,23 +174,32 @@ func (s *sim) checkMoves(a *Assignment) {
 	}
 }
 
-// expected is the weight of each member in a slot, by priority, after base.
-func expected(base *Assignment, members []Info, slot int) (weights [nlbhash.MaxPriority + 1]int) {
-	first, best := 0, 0
+// expected is the weight of each member in a slot, by priority; keeper had it before.
+func expected(keeper uint8, members []Info, plan *Plan, slot int) (weights [nlbhash.MaxPriority + 1]int) {
+	first, best, rule := 0, 0, Rule{Mode: portrules.Single}
+	if slot < len(plan.Rules) {
+		rule = plan.Rules[slot]
+	}
 	for _, m := range members {
-		if m.State != Started {
+		share := m.Share(rule.Name)
+		if m.State != Started || rule.Name != "" && share.State != Started || rule.Mode == portrules.Disabled {
 			continue
 		}
-		if slot < len(simRules) && simRules[slot].Mode == portrules.Multiple {
-			weights[m.Priority] = int(m.Shares[slot].Weight)
+		fresh := m.Newcomer && rule.Clients
+		if rule.Mode == portrules.Multiple {
+			if !fresh {
+				weights[m.Priority] = int(share.Weight)
+			}
 			continue
 		}
-		handling := 1
-		if slot < len(simRules) {
-			handling = int(m.Shares[slot].Priority)
-		}
-		if slot < len(simRules) && simRules[slot].Keep && base != nil && base.Slot(slot).Owner[0] == m.Priority {
+		handling := int(share.Priority)
+		switch {
+		case rule.Name == "":
+			handling = 1 // the default host
+		case rule.Keep && keeper == m.Priority:
 			handling = 0 // before all others
+		case fresh:
+			handling = 1000
 		}
 		if first == 0 || handling < best {
 			first, best = int(m.Priority), handling
@@ -208,7 +229,7 @@ func (s *sim) checkLeftOut(a *Assignment) {
 // and an owner for every bucket.
 func (s *sim) checkConverged() {
 	var ref *Assignment
-	var total [simSlots]int
+	var total [simClasses]int
 	for _, n := range s.nodes {
 		if !n.up {
 			continue
@@ -223,18 +244,21 @@ func (s *sim) checkConverged() {
 		if !s.answers(n) {
 			s.fail("converge", "n%d is in the view without a lease", n.id)
 		}
-		for slot := range total {
-			for _, w := range n.own[slot] {
-				total[slot] += bits.OnesCount64(w)
+		for class := range total {
+			for _, w := range n.own[class] {
+				total[class] += bits.OnesCount64(w)
 			}
 		}
 	}
-	for slot, owned := range total {
-		if ref == nil || expected(nil, ref.Members, slot) == [nlbhash.MaxPriority + 1]int{} {
+	if ref == nil {
+		return
+	}
+	for class, slot := range s.layout(ref.Plan).slot {
+		if expected(0, ref.Members, ref.Plan, slot) == [nlbhash.MaxPriority + 1]int{} {
 			continue
 		}
-		if owned != nlbhash.Buckets {
-			s.fail("converge", "slot %d: %d buckets have an owner", slot, owned)
+		if total[class] != nlbhash.Buckets {
+			s.fail("converge", "class %d: %d buckets have an owner", class, total[class])
 		}
 	}
 }

@@ -226,7 +226,11 @@ var faults = []fault{
 	{
 		name:   "the smaller side of a segment goes on",
 		caught: []string{"majority"},
-		config: func(c *Config) { c.Majority = false },
+		config: func(c *Config) {
+			plan := *c.Plan
+			plan.Majority = false
+			c.Plan = &plan
+		},
 	},
 	{
 		name:   "membership is believed against a fresh promise",
@@ -291,6 +295,40 @@ var faults = []fault{
 			}
 			n.m.stuck = time.Time{}
 		},
+	},
+	{
+		name:   "a rule that hashes otherwise is taken for the same",
+		caught: []string{"one", "connection"},
+		blind:  true,
+	},
+	{
+		name:   "a member gives up a later configuration for an earlier one",
+		caught: []string{"config"},
+		receive: func(_ *sim, n *node, msg *Message) bool {
+			if msg.Prepare != nil && n.m.committed == nil {
+				n.m.plan = planOf(simRules...)
+			}
+			return true
+		},
+	},
+	{
+		name:   "nobody heeds the later configuration of a newcomer",
+		caught: []string{"converge"},
+		receive: func(_ *sim, n *node, msg *Message) bool {
+			if msg.Info != nil {
+				msg.Info.Plan = nil
+			}
+			if msg.Reject != nil {
+				msg.Reject.Plan = nil
+			}
+			return true
+		},
+	},
+	{
+		name:   "coordinator holds on to a plan that a member refused",
+		caught: []string{"converge"},
+		before: func(_ *sim, n *node) { clear(n.m.refused) },
+		after:  func(_ *sim, n *node, _ *Output) { clear(n.m.refused) },
 	},
 	{
 		name:   "a member is held back for longer than all know",

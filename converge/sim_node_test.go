@@ -13,7 +13,6 @@ const (
 	simTick   = 50 * time.Millisecond
 	simLease  = 400 * time.Millisecond
 	simCensus = 200 * time.Millisecond // connections are counted this often
-	simSlots  = 5
 )
 
 // simDampening holds members back in half of the schedules, sooner and for less time
@@ -22,12 +21,8 @@ var simDampening = Dampening{
 	Departures: 1, Window: 10 * time.Second, First: 500 * time.Millisecond, Max: 2 * time.Second, Forgive: 5 * time.Second,
 }
 
-var simRules = []Rule{
-	{Mode: portrules.Multiple}, {Mode: portrules.Single}, {Mode: portrules.Multiple}, {Mode: portrules.Single, Keep: true},
-}
-
-// set is a set of buckets for each slot.
-type set [simSlots][nlbhash.Buckets / 64]uint64
+// set is a set of clients for each class of packets.
+type set [simClasses][nlbhash.Buckets / 64]uint64
 
 // node is one simulated member: agent, clock, data plane, sockets.
 type node struct {
@@ -48,7 +43,12 @@ type node struct {
 	doomed bool
 	rest   func() // the part of a step that a freeze put off
 
+	file  *Plan // its own configuration
+	saved *Plan // the last agreed one, on its disk
+	stamp Stamp // as of the step before
+
 	epoch  uint64        // of the tables in the kernel
+	plan   *Plan         // likewise
 	next   *Install      // prepared in the kernel, for a beacon to switch to
 	fence  uint64        // in the kernel: lower epochs are silent
 	heard  []Beacon      // while the agent was frozen
@@ -67,6 +67,7 @@ type node struct {
 func (s *sim) newNode(id uint8) *node {
 	return &node{
 		id:     id,
+		file:   planOf(simRules...),
 		offset: s.jitter(time.Hour),
 		drift:  s.jitter(10*time.Millisecond) - 5*time.Millisecond,
 	}
@@ -98,11 +99,14 @@ func (s *sim) boot(n *node) {
 		n.own, n.alone, n.some, n.conns = set{}, set{}, set{}, set{}
 	}
 	info := Info{Name: fmt.Sprintf("n%d", n.id), Priority: n.id, Instance: uint64(n.id)<<32 | n.life}
-	for range simRules {
-		info.Shares = append(info.Shares, Share{Weight: 50, Priority: n.id})
+	n.m, n.stamp = nil, Stamp{}
+	cfg := Config{Plan: n.file, Timing: DefaultTiming, Lease: simLease, Dampening: s.dampening, Newcomer: s.newcomer}
+	if n.saved != nil {
+		cfg.Plan = n.saved
 	}
-	cfg := Config{Rules: simRules, Digest: "d", Timing: DefaultTiming, Lease: simLease, Majority: s.majority, Dampening: s.dampening,
-		Newcomer: s.newcomer}
+	if s.picky {
+		cfg.Take = s.take(n)
+	}
 	if s.fault != nil && s.fault.config != nil {
 		s.fault.config(&cfg)
 	}
@@ -116,6 +120,9 @@ func (s *sim) boot(n *node) {
 		}
 		if !n.frozen {
 			s.step(n, n.m.Tick)
+			if n.m.self.Newcomer && n.m.Serving() && s.rng.IntN(4) == 0 {
+				s.step(n, n.m.SetInformed)
+			}
 			s.count(n)
 		}
 		s.after(simTick, tick)
@@ -196,19 +203,26 @@ func (s *sim) install(n *node, in *Install) {
 
 // activate is the one word that switches the tables in the kernel.
 func (s *sim) activate(n *node, p *Part) {
-	n.epoch = p.Epoch
+	n.epoch, n.plan = p.Epoch, p.Plan
 	n.own, n.alone, n.some = set{}, set{}, set{}
-	for slot, t := range p.SlotTable {
-		for b, f := range &p.Tables[t] {
-			bit := uint64(1) << (b % 64)
+	l := s.layout(p.Plan)
+	for class, slot := range l.slot {
+		table := &p.Tables[p.SlotTable[slot]]
+		for c := range table {
+			f, bit := table[c^l.mix[class]], uint64(1)<<(c%64)
 			if f != 0 {
-				n.some[slot][b/64] |= bit
+				n.some[class][c/64] |= bit
 			}
 			if f&portrules.Own != 0 {
-				n.own[slot][b/64] |= bit
+				n.own[class][c/64] |= bit
 			}
 			if f == portrules.Own {
-				n.alone[slot][b/64] |= bit
+				n.alone[class][c/64] |= bit
+			}
+		}
+		if !n.m.self.holds(p.Plan, slot) { // the rule is stopped here, and now it has this class
+			for w := range n.conns[class] {
+				n.conns[class][w] &= n.some[class][w]
 			}
 		}
 	}
@@ -221,14 +235,15 @@ func (s *sim) connect(n *node) {
 		n.conns = set{}
 		return
 	}
-	answers, keeps := s.answers(n), n.m.self.State.holds()
-	for slot := range n.conns {
-		for w := range n.conns[slot] {
+	answers, slots := s.answers(n), s.layout(n.plan).slot
+	for class := range n.conns {
+		keeps := n.m.self.holds(n.plan, slots[class])
+		for w := range n.conns[class] {
 			if answers {
-				n.conns[slot][w] |= n.own[slot][w]
+				n.conns[class][w] |= n.own[class][w]
 			}
 			if !keeps {
-				n.conns[slot][w] &= n.some[slot][w]
+				n.conns[class][w] &= n.some[class][w]
 			}
 		}
 	}
@@ -245,14 +260,15 @@ func (s *sim) count(n *node) {
 		return
 	}
 	stay := s.rng.Uint64() | s.rng.Uint64()
-	live := make([]Bitmap, simSlots)
-	for slot := range n.conns {
-		for w := range n.conns[slot] {
-			n.conns[slot][w] &= stay | n.own[slot][w]
+	plan := n.m.Committed().Plan
+	live, l := make([]Bitmap, len(plan.Rules)+1), s.layout(plan)
+	for class, slot := range l.slot {
+		for w := range n.conns[class] {
+			n.conns[class][w] &= stay | n.own[class][w]
 		}
-		for b := range nlbhash.Buckets {
-			if n.conns[slot][b/64]&(1<<(b%64)) != 0 {
-				live[slot].Set(b)
+		for c := range nlbhash.Buckets {
+			if n.conns[class][c/64]&(1<<(c%64)) != 0 {
+				live[slot].Set(c ^ l.mix[class])
 			}
 		}
 	}

@@ -41,7 +41,12 @@ type sim struct {
 	majority  bool      // partition: majority
 	strangers bool      // some agents were not of one view when the segment was split
 	dampening Dampening // the same on all members
-	newcomer  []Share   // not nil in every third schedule: who left its view is let in as it is now, not as it was
+	newcomer  bool      // in every third schedule who left its view is let in as it is now, not as it was
+	picky     bool      // some members refuse some plans
+
+	plans   int // made so far
+	layouts map[*Plan]*simLayout
+	inForce map[string]bool // by digest of the plan: somebody committed it
 
 	split    split
 	trouble  time.Duration // when anything last went wrong
@@ -63,13 +68,12 @@ func simulate(seed uint64, f *fault, log func(string, ...any)) (s *sim, bad *vio
 			bad = v
 		}
 	}()
-	s = &sim{rng: rand.New(rand.NewPCG(seed, 1)), fault: f, log: log, agreed: make(map[Epoch]*Assignment)}
+	s = newSim(seed)
+	s.fault, s.log = f, log
 	if seed%2 == 0 {
 		s.dampening = simDampening
 	}
-	if seed%3 == 0 {
-		s.newcomer = []Share{}
-	}
+	s.newcomer, s.picky = seed%3 == 0, seed%5 == 0
 	count := 2 + s.rng.IntN(5)
 	if s.rng.IntN(100) == 0 {
 		count = 2 + s.rng.IntN(nlbhash.MaxPriority-1)
@@ -80,6 +84,14 @@ func simulate(seed uint64, f *fault, log func(string, ...any)) (s *sim, bad *vio
 	s.majority = s.rng.IntN(5) == 0
 	for i := range count {
 		s.nodes = append(s.nodes, s.newNode(uint8(i+1)))
+	}
+	same := planOf(simRules...)
+	same.Majority = s.majority
+	for _, n := range s.nodes {
+		n.file = same
+		if seed%4 == 0 {
+			n.file = s.newPlan(0)
+		}
 	}
 	for _, n := range s.nodes {
 		if s.rng.IntN(4) > 0 {
@@ -99,6 +111,13 @@ func simulate(seed uint64, f *fault, log func(string, ...any)) (s *sim, bad *vio
 	return s, nil
 }
 
+func newSim(seed uint64) *sim {
+	return &sim{
+		rng: rand.New(rand.NewPCG(seed, 1)), agreed: make(map[Epoch]*Assignment),
+		layouts: make(map[*Plan]*simLayout), inForce: make(map[string]bool),
+	}
+}
+
 // fault is a deliberate break of one thing; sim_fault_test.go lists them.
 type fault struct {
 	name      string   //nolint:unused // in sim_fault_test.go, which has a build tag
@@ -112,6 +131,7 @@ type fault struct {
 	oldCensus bool // connections counted under an earlier epoch are told all the same
 	deaf      bool // nobody hears beacons: the fence would make up for the break
 	unfenced  bool // the kernel does not heed beacons
+	blind     bool // plans do not tell that a rule hashes otherwise than before
 	eager     bool // any beacon switches the kernel to what is prepared
 }
 

@@ -1,6 +1,7 @@
 package converge
 
 import (
+	"maps"
 	"slices"
 	"time"
 )
@@ -11,7 +12,7 @@ const simCalm = 6 * time.Second
 
 // disturb does something to one member, or to the segment.
 func (s *sim) disturb(n *node) {
-	k := s.rng.IntN(20)
+	k := s.rng.IntN(24)
 	switch {
 	case k < 3:
 		s.divide()
@@ -32,10 +33,15 @@ func (s *sim) disturb(n *node) {
 		state := State(s.rng.IntN(4))
 		s.note(n, "is told to be %s", state)
 		s.step(n, func(now time.Time) Output { return n.m.SetState(now, state) })
+	case k >= 20:
+		s.apply(n)
 	default:
-		shares := slices.Clone(n.m.self.Shares)
-		shares[0].Weight = uint8(s.rng.IntN(101))
-		shares[1].Priority = uint8(1 + s.rng.IntN(8))
+		rule := simRules[s.rng.IntN(len(simRules))].Name
+		shares := maps.Clone(n.m.self.Shares)
+		if shares == nil {
+			shares = make(map[string]Share)
+		}
+		shares[rule] = Share{Weight: uint8(s.rng.IntN(101)), Priority: uint8(1 + s.rng.IntN(8)), State: State(max(0, s.rng.IntN(6)-3))}
 		s.note(n, "is told its shares: %v", shares)
 		s.step(n, func(now time.Time) Output { return n.m.SetShares(now, shares) })
 	}
@@ -183,6 +189,6 @@ func (s *sim) converged() bool {
 		}
 	}
 	return !slices.ContainsFunc(s.nodes, func(n *node) bool {
-		return n.frozen || n.up && !(n.m.Converged() && sameMembers(n.m.Committed().Members, running))
+		return n.frozen || n.up && !(n.m.Converged() && !n.m.self.Newcomer && sameMembers(n.m.Committed().Members, running))
 	})
 }

@@ -32,14 +32,13 @@ func (m *Machine) Holding() int {
 }
 
 // Converged reports whether the view in force is just who is alive and what they
-// want. Members whose cluster section differs, and those held back, do not count.
+// want. Misfits, and members held back, do not count.
 func (m *Machine) Converged() bool {
 	if !m.recorded() || m.prepared != nil || m.proposal != nil {
 		return false
 	}
 	for _, p := range m.alive {
-		w, spoke := m.words[p.Priority]
-		if spoke && w.from == p && w.Digest != m.cfg.Digest {
+		if m.misfit(p, m.plan) != "" {
 			continue
 		}
 		if !m.committed.has(p) && !m.isHeldBack(p.Priority) {
@@ -54,13 +53,14 @@ func (m *Machine) Converged() bool {
 	return true
 }
 
-// Misfits are the names of live members whose cluster section differs from ours.
-func (m *Machine) Misfits() []string {
-	var names []string
+// Misfits are the live members that are left out because of the configuration. The
+// coordinator knows them.
+func (m *Machine) Misfits() []Misfit {
+	var list []Misfit
 	for _, p := range m.alive {
-		if w, ok := m.words[p.Priority]; ok && w.from == p && w.Digest != m.cfg.Digest {
-			names = append(names, p.Name)
+		if reason := m.misfit(p, m.plan); reason != "" {
+			list = append(list, Misfit{p.Name, reason})
 		}
 	}
-	return names
+	return list
 }

@@ -28,12 +28,12 @@ func TestKeep(t *testing.T) {
 		{"nobody owned it", Rule{Mode: portrules.Single, Keep: true}, []Info{stopped}, infos(2, 3), 2, 0},
 		{"several owned it", Rule{Mode: portrules.Single, Keep: true}, nil, infos(2, 3), 2, 0},
 	} {
-		rules := []Rule{c.rule}
-		base := build(nil, c.base, rules)
+		plan := planOf(c.rule)
+		base := build(nil, c.base, plan)
 		if c.base == nil {
-			base = build(nil, infos(3, 4), []Rule{{Mode: portrules.Multiple}})
+			base = build(nil, infos(3, 4), planOf(Rule{Mode: portrules.Multiple}))
 		}
-		next := build(base, c.members, rules).Slot(0)
+		next := build(base, c.members, plan).Slot(0)
 		if next.Targets[c.want] != 1 || next.sole() != c.want {
 			t.Errorf("%s: targets %v, owner %d, want %d", c.name, next.Targets, next.sole(), c.want)
 		}
@@ -45,8 +45,8 @@ func TestKeep(t *testing.T) {
 
 // TestKeepShares: a rule that stays where it is does not drag others along.
 func TestKeepShares(t *testing.T) {
-	rules := []Rule{{Mode: portrules.Single, Keep: true}, {Mode: portrules.Single}, {Mode: portrules.Single, Keep: true}}
-	a := build(build(nil, infos(2, 3), rules), infos(1, 2, 3), rules)
+	plan := planOf(Rule{Match: "0", Mode: portrules.Single, Keep: true}, Rule{Match: "1", Mode: portrules.Single}, Rule{Match: "2", Mode: portrules.Single, Keep: true})
+	a := build(build(nil, infos(2, 3), plan), infos(1, 2, 3), plan)
 	for slot, want := range []uint8{2, 1, 2, 1} { // the last is the default host's
 		if got := a.Slot(slot).sole(); got != want {
 			t.Errorf("slot %d: owner %d, want %d", slot, got, want)

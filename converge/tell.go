@@ -42,7 +42,10 @@ func (m *Machine) tell() {
 }
 
 func (m *Machine) sendInfo(to Peer) {
-	msg := &InfoMsg{Info: m.self, Digest: m.cfg.Digest, Seen: m.seen}
+	msg := &InfoMsg{Info: m.self, Stamp: m.plan.Stamp(), Seen: m.seen}
+	if w, ok := m.words[to.Priority]; ok && w.from == to && msg.Stamp.Above(w.Stamp) && m.committed == nil {
+		msg.Plan = m.plan
+	}
 	if m.committed != nil {
 		msg.View = m.committed.Epoch
 	}

@@ -23,7 +23,6 @@ type Setup struct {
 	ClusterMAC net.HardwareAddr // payload of ARP on behalf of a VIP; never an Ethernet source
 	Priority   uint8            // of this member, as beacons name it; 0: beacons are frames like any other
 	BeaconKey  nlbhash.Key      // of the tags of beacons
-	Clients    bool             // some rule keeps clients: there is room for portrules.MaxClients
 }
 
 // Engine decides for every frame that arrives on one interface. A new engine is

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -32,6 +33,8 @@ type fake struct {
 	explain []control.ExplainRequest
 	ports   []control.PortRequest
 	traces  []control.TraceRequest
+	rules   []control.RuleRequest
+	applies []control.ApplyRequest
 }
 
 func (f *fake) Events(after uint64) ([]control.Event, <-chan struct{}) { return f.After(after) }
@@ -116,6 +119,40 @@ func (f *fake) Trace(ctx context.Context, r control.TraceRequest) (<-chan contro
 	return out, nil
 }
 
+func (f *fake) SetRule(_ context.Context, r control.RuleRequest) ([]control.Result, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.rules = append(f.rules, r)
+	return []control.Result{{Member: "node1", OK: true}, {Member: "node2", Error: "is not reachable"}}, nil
+}
+
+func (f *fake) Config(_ context.Context, version uint64) (control.ConfigVersion, error) {
+	return control.ConfigVersion{Version: 7, Cluster: "web", InForce: version == 0, By: "alice", At: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), YAML: "cluster:\n  name: web\n"}, nil
+}
+
+func (f *fake) ConfigHistory(context.Context) ([]control.ConfigVersion, error) {
+	return []control.ConfigVersion{
+		{Version: 7, InForce: true, By: "alice", At: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Note: "back to 5", Changes: []string{"rule dns: removed"}},
+		{Version: 6, By: "bob", At: time.Date(2026, 1, 1, 3, 4, 5, 0, time.UTC)},
+	}, nil
+}
+
+func (f *fake) Apply(_ context.Context, r control.ApplyRequest) (control.ApplyResult, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.applies = append(f.applies, r)
+	res := control.ApplyResult{Version: 8, Was: 7, Done: !r.DryRun, DryRun: r.DryRun, Changes: []string{"mode: unicast -> igmp", "rule dns: removed"},
+		Moves: []control.Move{{Rule: "http", Buckets: 512}, {Buckets: 4096}}, Warnings: []string{"the cluster MAC becomes another"}}
+	if !r.DryRun {
+		res.Members = []control.Result{{Member: "node1", OK: true}, {Member: "node2", Error: "did not answer in time"}}
+	}
+	return res, nil
+}
+
+func (f *fake) Rollback(_ context.Context, r control.RollbackRequest) (control.ApplyResult, error) {
+	return control.ApplyResult{Version: 7, Was: 7}, nil
+}
+
 func (f *fake) Clients(_ context.Context, r control.ClientsRequest) (control.ClientList, error) {
 	list := control.ClientList{Rule: r.Rule, Member: "node1", Keep: control.Duration(10 * time.Second), Total: 4, Clients: []control.KeptClient{
 		{Client: netip.MustParseAddr("198.51.100.7"), Member: "node2", Bucket: 17, Owner: "node1", Silent: control.Duration(1234 * time.Millisecond)},
@@ -133,7 +170,7 @@ func newFake() *fake {
 		status: control.Status{
 			Cluster: "web", Mode: "unicast", ClusterMAC: "02:bf:c0:00:02:0a",
 			VIPs:  []netip.Addr{netip.MustParseAddr("192.0.2.10"), netip.MustParseAddr("2001:db8::10")},
-			Epoch: 17, Converged: true, DefaultHost: "node1", Self: "node1", Version: "1.2.3", Lease: true,
+			Epoch: 17, Config: 7, Converged: true, DefaultHost: "node1", Self: "node1", Version: "1.2.3", Lease: true,
 			Detection: "normal", LeaseTime: control.Duration(400 * time.Millisecond),
 			Dataplane: control.Dataplane{Kind: "xdp", Counters: []control.Counter{{Rule: "http", Reason: "new", Packets: 5}}},
 			Members: []control.Member{
@@ -277,11 +314,91 @@ func TestColourOnTerminalsOnly(t *testing.T) {
 	}
 }
 
+// TestApplyCommand: what a file says of its version is obeyed, and the outcome is told.
+func TestApplyCommand(t *testing.T) {
+	f := newFake()
+	socket := serve(t, f)
+	dir := t.TempDir()
+	file := filepath.Join(dir, "c.yaml")
+	text := "# version 7 of cluster web, by alice\ncluster: {name: web, vips: [192.0.2.10]}\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out := nlbctl(t, env{}, "--socket", socket, "apply", file, "--note", "why")
+	for _, want := range []string{"rule dns: removed", "rule http: 512 of 4096 buckets get another owner", "what no rule covers: 4096",
+		"Warning: the cluster MAC becomes another", "Version 8 is in force (it was 7)", "node2 did not answer in time"} {
+		if !strings.Contains(out.stdout, want) {
+			t.Errorf("no %q in\n%s", want, out.stdout)
+		}
+	}
+	if out.status != failed { // node2 has it not on its disk
+		t.Errorf("exit %d", out.status)
+	}
+	if out = nlbctl(t, env{}, "--socket", socket, "apply", "--dry-run", "--force", file); out.status != done || !strings.Contains(out.stdout, "Nothing was changed") {
+		t.Errorf("dry run: %+v", out)
+	}
+	if r := f.applies; len(r) != 2 || r[0].Version != 7 || r[0].YAML != text || r[0].Note != "why" || r[0].DryRun || r[1].Version != 0 || !r[1].DryRun {
+		t.Errorf("asked %+v", r)
+	}
+	if err := os.WriteFile(file, []byte("cluster: {name: web}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out = nlbctl(t, env{}, "--socket", socket, "apply", file); out.status != failed || !strings.Contains(out.stderr, file+":1:") || len(f.applies) != 2 {
+		t.Errorf("a file that is not valid: %+v", out)
+	}
+}
+
+func TestConfigCommands(t *testing.T) {
+	f := newFake()
+	socket := serve(t, f)
+	for line, want := range map[string]string{
+		"config":            "# version 7 of cluster web, by alice, 2026-01-02T03:04:05Z\ncluster:\n  name: web\n",
+		"config show 7":     "# version 7 of",
+		"config history":    "7 *      2026-01-02 03:04:05  alice  back to 5  rule dns: removed\n",
+		"config rollback 7": "Nothing to change: version 7, which is in force, says the same.\n",
+	} {
+		if out := nlbctl(t, env{}, append([]string{"--socket", socket}, strings.Fields(line)...)...); out.status != done || !strings.Contains(out.stdout, want) {
+			t.Errorf("%s: %+v; want %q", line, out, want)
+		}
+	}
+	if out := nlbctl(t, env{}, "--socket", socket, "config", "rollback", "zero"); out.status != misuse {
+		t.Errorf("rollback zero: %+v", out)
+	}
+}
+
+func TestRuleCommands(t *testing.T) {
+	f := newFake()
+	socket := serve(t, f)
+	for _, row := range []struct {
+		line string
+		want control.RuleRequest
+	}{
+		{"rule disable http --all", control.RuleRequest{Action: "disable", Rule: "http", All: true}},
+		{"rule drain http --member node1 --member node2", control.RuleRequest{Action: "drain", Rule: "http", Members: []string{"node1", "node2"}}},
+		{"rule enable http", control.RuleRequest{Action: "enable", Rule: "http"}},
+		{"weight http 70 --member node2", control.RuleRequest{Action: "weight", Rule: "http", Value: 70, Members: []string{"node2"}}},
+		{"priority http 3", control.RuleRequest{Action: "priority", Rule: "http", Value: 3}},
+	} {
+		out := nlbctl(t, env{}, append([]string{"--socket", socket}, strings.Fields(row.line)...)...)
+		if got := f.rules[len(f.rules)-1]; !reflect.DeepEqual(got, row.want) {
+			t.Errorf("%s: asked %+v, want %+v", row.line, got, row.want)
+		}
+		if out.status != failed || !strings.Contains(out.stdout, "node2  is not reachable") { // the fake says so
+			t.Errorf("%s: %+v", row.line, out)
+		}
+	}
+	for _, line := range []string{"weight http 101", "weight http -1", "weight http", "priority http 0", "priority http 33", "rule drain", "rule enable http --all --member a"} {
+		if out := nlbctl(t, env{}, append([]string{"--socket", socket}, strings.Fields(line)...)...); out.status != misuse {
+			t.Errorf("%s: %+v", line, out)
+		}
+	}
+}
+
 func TestUsage(t *testing.T) {
 	for _, tt := range []struct{ args, want string }{
 		{"", "no verb"},
 		{"statu", "did you mean status or start?"},
-		{"rule enable http", "unknown verb"}, // a later version's
+		{"rules enable http", "unknown verb"}, // a later version's
 		{"status now", "unexpected argument"},
 		{"status --loud", "unknown flag"},
 		{"status -o xml", "write table, json or yaml"},

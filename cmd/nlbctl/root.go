@@ -98,7 +98,8 @@ func (c *cli) root() *cobra.Command {
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.AddCommand(c.status())
 	root.AddCommand(c.states()...)
-	root.AddCommand(c.explain(), c.queryPort(), c.trace(), c.clients(), c.events(), c.audit(), c.ip2mac(), c.keygen(), c.validate(), c.version(), c.completion(root))
+	root.AddCommand(c.weight()...)
+	root.AddCommand(c.rule(), c.apply(), c.config(), c.explain(), c.queryPort(), c.trace(), c.clients(), c.events(), c.audit(), c.ip2mac(), c.keygen(), c.validate(), c.version(), c.completion(root))
 	return root
 }
 
@@ -138,12 +139,17 @@ func untilInterrupted(ctx context.Context, err error) error {
 
 // ask calls f with a client of the daemon and a context that bounds the answer.
 func ask[T any](ctx context.Context, c *cli, f func(context.Context, *control.Client) (T, error)) (answer T, err error) {
+	return askWithin(ctx, c, answerTimeout, f)
+}
+
+// askWithin is ask with another bound.
+func askWithin[T any](ctx context.Context, c *cli, timeout time.Duration, f func(context.Context, *control.Client) (T, error)) (answer T, err error) {
 	client, err := c.dial()
 	if err != nil {
 		return answer, err
 	}
 	defer client.Close()
-	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	return f(ctx, client)
 }

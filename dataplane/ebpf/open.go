@@ -145,9 +145,6 @@ func (e *Engine) load(setup dataplane.Setup) (*objects, error) {
 	}
 	spec.Maps[nlbMapBeacons].MaxEntries = uint32(os.Getpagesize())      // bytes; the least there is
 	spec.Maps[nlbMapRejected].MaxEntries = uint32(4 * os.Getpagesize()) // some 50 samples
-	if !setup.Clients {                                                 // the kernel sets the memory of all entries aside: 7 MB
-		spec.Maps[nlbMapClients].MaxEntries = 64
-	}
 	if setup.Kind == "tc" {
 		delete(spec.Programs, xdp.name)
 	}

@@ -92,7 +92,6 @@ func testSetup(t testing.TB, kind string) dataplane.Setup {
 		ClusterMAC: frames.ClusterMAC[:],
 		Priority:   frames.Self,
 		BeaconKey:  frames.BeaconKey,
-		Clients:    true,
 	}
 }
 

@@ -15,6 +15,9 @@ func badInputs(c *cluster) []badInput {
 		"name: " + c.Name, "name: " + c.Name + "-other", "name: node3", "name: node1", "10.77.0.100", "10.77.0.101",
 		"address: 10.77.0.3", "address: 10.77.0.1", "- 10.77.0.1\n", "", "control:", "control:\n  http: \"\"",
 	}
+	// A member that has agreed on a configuration does not ask its file.
+	state := "state_dir: " + filepath.Join(c.Dir, "node3")
+	fresh := func(write ...string) []string { return append(write, state, state+"-fresh") }
 	return []badInput{
 		// The command line and the file.
 		{name: "no such file", args: []string{"--config", "/nonexistent.yaml"}, says: []string{"read the configuration", "/nonexistent.yaml"}},
@@ -30,9 +33,9 @@ func badInputs(c *cluster) []badInput {
 		{name: "priority 0", write: []string{"priority: 3", "priority: 0"}, says: []string{"broken.yaml:", "member.priority", "from 1 to 32"}},
 		{name: "priority 33", write: []string{"priority: 3", "priority: 33"}, says: []string{"broken.yaml:", "member.priority", "from 1 to 32"}},
 		{name: "VIP is the dedicated IP", write: []string{"10.77.0.100", "10.77.0.3"}, says: []string{"broken.yaml:", "member.address", "virtual IP", "own address"}},
-		{name: "VIP is the interface's first address", write: []string{"10.77.0.100", "10.77.0.3", "  address: 10.77.0.3\n", ""}, says: []string{"VIP 10.77.0.3 is the dedicated IP of eth0", "choose another VIP"}},
-		{name: "VIP is another address of the host", write: []string{"10.77.0.100", "10.77.0.201"}, prepare: "ip address add 10.77.0.201/24 dev eth0", restore: "ip address del 10.77.0.201/24 dev eth0", says: []string{"VIP 10.77.0.201", "eth0", "remove it there"}},
-		{name: "VIP is an IPv6 address of the host", write: []string{"10.77.0.100", "fd77::3"}, says: []string{"VIP fd77::3", "eth0", "remove it there"}},
+		{name: "VIP is the interface's first address", write: fresh("10.77.0.100", "10.77.0.3", "  address: 10.77.0.3\n", ""), says: []string{"VIP 10.77.0.3 is the dedicated IP of eth0", "choose another VIP"}},
+		{name: "VIP is another address of the host", write: fresh("10.77.0.100", "10.77.0.201"), prepare: "ip address add 10.77.0.201/24 dev eth0", restore: "ip address del 10.77.0.201/24 dev eth0", says: []string{"VIP 10.77.0.201", "eth0", "remove it there"}},
+		{name: "VIP is an IPv6 address of the host", write: fresh("10.77.0.100", "fd77::3"), says: []string{"VIP fd77::3", "eth0", "remove it there"}},
 		{name: "address of nobody", write: []string{"address: 10.77.0.3", "address: 10.77.0.203"}, says: []string{"member.address 10.77.0.203 is not an address of this host", "write one that eth0 has"}},
 
 		{name: "two mistakes", write: []string{"priority: 3", "priority: 0", "mode: unicast", "mode: anycast"}, lines: 2, says: []string{"broken.yaml:", "member.priority", "cluster.mode"}},
@@ -46,10 +49,11 @@ func badInputs(c *cluster) []badInput {
 		{name: "only network capabilities", write: []string{"dataplane: auto", "dataplane: tc"}, under: []string{"setpriv", "--bounding-set=-all,+net_admin,+net_raw", "--inh-caps=-all"}, says: []string{"CAP_BPF", "run as root"}},
 		{name: "user nobody", under: []string{"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"}, says: []string{"missing capability CAP_NET_ADMIN and CAP_NET_RAW", "run as root"}},
 		{name: "state_dir cannot be made", write: []string{"state_dir: " + filepath.Join(c.Dir, "node3"), "state_dir: /proc/nlb"}, says: []string{"create state_dir: mkdir /proc/nlb", "set state_dir to"}},
+		{name: "state_dir of another cluster", write: []string{"name: " + c.Name, "name: " + c.Name + "-other"}, says: []string{"configuration 1, the last that node3 agreed on", "the name of a cluster cannot change", "or remove " + filepath.Join(c.Dir, "node3", "config")}},
 
 		// The other members, and hosts that are none.
-		{name: "VIP of a host", write: []string{"10.77.0.100", "10.77.0.101", "name: " + c.Name, "name: " + c.Name + "-other"}, foreign: "10.77.0.101/32", says: []string{"VIP 10.77.0.101 is in use by " + c.Client.MAC.String(), "remove the address there"}},
-		{name: "IPv6 VIP of a host", write: []string{"10.77.0.100", "fd77::101", "name: " + c.Name, "name: " + c.Name + "-other"}, foreign: "fd77::101/128", says: []string{"VIP fd77::101 is in use by " + c.Client.MAC.String(), "remove the address there"}},
+		{name: "VIP of a host", write: fresh("10.77.0.100", "10.77.0.101", "name: "+c.Name, "name: "+c.Name+"-other"), foreign: "10.77.0.101/32", says: []string{"VIP 10.77.0.101 is in use by " + c.Client.MAC.String(), "remove the address there"}},
+		{name: "IPv6 VIP of a host", write: fresh("10.77.0.100", "fd77::101", "name: "+c.Name, "name: "+c.Name+"-other"), foreign: "fd77::101/128", says: []string{"VIP fd77::101 is in use by " + c.Client.MAC.String(), "remove the address there"}},
 		{name: "wrong key", write: []string{"cluster.key", "wrong.key"}, says: []string{"10.77.0.", "another cluster key", "membership.key_file"}},
 		{name: "no key where the others have one", write: []string{"key_file: " + filepath.Join(c.Dir, "cluster.key"), "insecure: true"}, says: []string{"10.77.0.", "cluster key", "membership.key_file"}},
 		{name: "missing key", write: []string{"cluster.key", "absent.key"}, says: []string{"absent.key", "nlbctl keygen"}},
@@ -60,10 +64,10 @@ func badInputs(c *cluster) []badInput {
 		{name: "duplicate name", write: []string{"name: node3", "name: node1"}, under: []string{"unshare", "--mount", "sh", "-ec", `mount -t bpf bpf /sys/fs/bpf; exec "$@"`, "sh"}, says: []string{`member name "node1" is already used by the member at 10.77.0.1`, "set another member.name"}},
 
 		// A second instance on one host.
-		{name: "control socket in use", beside: true, write: append([]string{node3.Socket, node1.Socket}, other...), says: []string{node1.Socket + " is in use by pid", "set another control.socket"}},
+		{name: "control socket in use", beside: true, write: fresh(append([]string{node3.Socket, node1.Socket}, other...)...), says: []string{node1.Socket + " is in use by pid", "set another control.socket"}},
 		{name: "state_dir in use", beside: true, write: append([]string{"state_dir: " + filepath.Join(c.Dir, "node3"), "state_dir: " + filepath.Join(c.Dir, "node1")}, other...), says: []string{filepath.Join(c.Dir, "node1") + " is in use by another nlbd", "give each member its own"}},
 		{name: "same cluster and member", beside: true, write: []string{"name: node3", "name: node1", "address: 10.77.0.3", "address: 10.77.0.1", "control:", "control:\n  http: \"\""}, says: []string{"in use", "another nlbd runs this member of this cluster", "give this one another name"}},
-		{name: "membership port in use", beside: true, write: other, says: []string{"10.77.0.1:7946", "address already in use", "membership.port"}},
+		{name: "membership port in use", beside: true, write: fresh(other...), says: []string{"10.77.0.1:7946", "address already in use", "membership.port"}},
 	}
 }
 

@@ -1,0 +1,130 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/opennlb/opennlb/converge"
+	"github.com/opennlb/opennlb/l2"
+)
+
+// errAnew ends the loop of a member that has to begin anew under the configuration in
+// force: its cluster MAC, or its timing, is another.
+var errAnew = errors.New("begin anew")
+
+// anewAfter is how long a member waits before that, so that all have agreed on the
+// configuration, and whoever asked for it has his answer.
+const anewAfter = 500 * time.Millisecond
+
+// followPlan notices that another configuration is in force.
+func (l *loop) followPlan() error {
+	p := l.machine.Plan()
+	if p.Stamp() == l.cluster.plan.Stamp() {
+		return nil
+	}
+	next, err := l.catalog.find(p)
+	if err != nil {
+		return fmt.Errorf("configuration %d, which was agreed on: %w", p.Version, err)
+	}
+	before := l.cluster
+	l.cluster = next
+	l.keep.follow(next.Rules)
+	l.missing, l.nextLook, l.deserted = nil, time.Time{}, make([]bool, len(next.Rules))
+	l.noticed = converge.Epoch{}
+	saved := l.history.keep(p)
+	go func() {
+		if err := <-saved; err != nil {
+			l.log.Error("a restart may forget the configuration in force: make room in state_dir", "error", err)
+		}
+	}()
+	l.compareFile()
+	l.event(converge.Event{Kind: "config", Text: transition(before, next)})
+	if l.identityOf(next) != l.identityOf(before) || next.Detection != before.Detection {
+		l.anew = l.now.wall.Add(anewAfter)
+		l.event(converge.Event{Kind: "config", Text: "every member begins anew: the cluster MAC or the detection is another"})
+	}
+	return nil
+}
+
+// compareFile notices that the section cluster of the member's file, which counts only
+// before the members have agreed on any, is not what is in force.
+func (l *loop) compareFile() {
+	l.strays = ""
+	changes := l.cluster.Changes(&l.cfg.Cluster)
+	if len(changes) == 0 {
+		return
+	}
+	l.strays = fmt.Sprintf("the section cluster of this member's file differs from configuration %d, which is in force, and does not count: %s: "+
+		"nlbctl apply puts a file in force, nlbctl config prints what is", l.cluster.plan.Version, strings.Join(changes, "; "))
+	l.log.Warn(l.strays)
+}
+
+// transition says what another configuration changes.
+func transition(before, next *cluster) string {
+	text := fmt.Sprintf("configuration %d is in force (it was %d), by %s", next.plan.Version, before.plan.Version, next.By)
+	if next.Note != "" {
+		text += ", " + next.Note
+	}
+	if changes := before.Changes(&next.Cluster); len(changes) > 0 {
+		text += ": " + strings.Join(changes, "; ")
+	}
+	return text
+}
+
+// identityOf is the MAC address that a configuration gives the cluster.
+func (l *loop) identityOf(c *cluster) string {
+	return l2.ClusterMAC(c.Mode, l2.ClusterAddr(c.VIPs)).String()
+}
+
+// followVIPs gives the host the VIPs of the configuration in force, which the data plane
+// knows already, and takes the others away before the data plane forgets them.
+func (l *loop) followVIPs() error {
+	if slices.Equal(l.vips, l.cluster.VIPs) {
+		return nil
+	}
+	for _, vip := range l.cluster.VIPs {
+		if slices.Contains(l.vips, vip) {
+			continue
+		}
+		if err := l.iface.AddVIP(vip); err != nil {
+			return fmt.Errorf("configuration %d, which was agreed on: %w", l.cluster.plan.Version, err)
+		}
+		l.vips = append(l.vips, vip)
+	}
+	fewer := false
+	for _, vip := range slices.Clone(l.vips) {
+		if slices.Contains(l.cluster.VIPs, vip) {
+			continue
+		}
+		if err := l.iface.RemoveVIP(vip); err != nil {
+			return err
+		}
+		l.vips = slices.DeleteFunc(l.vips, func(v netip.Addr) bool { return v == vip })
+		delete(l.foreign, vip)
+		fewer = true
+	}
+	l.vips = slices.Clone(l.cluster.VIPs) // the same, in order
+	if err := l.responder.SetVIPs(l.vips); err != nil {
+		return err
+	}
+	if l.active {
+		l.announce = announcements{left: announceRounds, next: l.now.wall}
+	}
+	if fewer && l.installed != nil {
+		return l.install(l.installed)
+	}
+	return nil
+}
+
+// removeVIPs takes all VIPs from the host.
+func (l *loop) removeVIPs() error {
+	var errs []error
+	for _, vip := range l.vips {
+		errs = append(errs, l.iface.RemoveVIP(vip))
+	}
+	return errors.Join(errs...)
+}
