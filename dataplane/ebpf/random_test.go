@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"math/rand/v2"
 	"net/netip"
+	"os"
 	"testing"
 	"time"
 
@@ -13,18 +14,21 @@ import (
 )
 
 // The programs and portrules.Decide agree about random frames: verdict, reason,
-// rule, bytes, fragment table and table of clients.
+// rule, bytes, fragment table and table of clients. In a soak there are more than a million.
 func TestRandom(t *testing.T) {
 	enterNamespace(t)
 	ownEverything(t)
 	e := openEngine(t, "auto", options{})
 	policies, perPolicy := 100, 3000
-	if testing.Short() {
+	switch {
+	case testing.Short():
 		policies = 10
+	case os.Getenv("NLB_SOAK") != "":
+		policies = 400
 	}
 	seed := uint64(1)
 	rng := rand.New(rand.NewPCG(seed, 2))
-	reasons := make(map[portrules.Reason]int)
+	reasons, compared := make(map[portrules.Reason]int), 0
 	listener := &portrules.Listener{Self: frames.Self, Key: frames.BeaconKey}
 	for n := range policies {
 		p := frames.RandomPolicy(rng)
@@ -46,6 +50,7 @@ func TestRandom(t *testing.T) {
 		c.leaseOver = n%10 == 9
 		c.run(t, batch)
 		end()
+		compared += len(batch)
 		if t.Failed() {
 			t.Fatalf("policy %d of seed %d", n, seed)
 		}
@@ -55,7 +60,10 @@ func TestRandom(t *testing.T) {
 			t.Errorf("reason %v only %d times", r, reasons[r])
 		}
 	}
-	t.Log(reasons)
+	t.Logf("%d frames through Go, XDP and tc: %v", compared, reasons)
+	if os.Getenv("NLB_SOAK") != "" && compared < 1_000_000 {
+		t.Errorf("only %d frames, want a million", compared)
+	}
 }
 
 // comparison is one policy in both engines, with the state that the Go side needs.
