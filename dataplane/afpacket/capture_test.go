@@ -45,6 +45,9 @@ func TestCapture(t *testing.T) {
 			j.install(p, everyID(), moment{real: at(n).UnixNano(), monotonic: 1})
 		}
 		frame := frames.Random(rng, p)
+		if len(frame) >= 14 && rng.IntN(32) == 0 {
+			frame = frames.Tagged(rng, frame)
+		}
 		must(t, w.WritePacket(gopacket.CaptureInfo{Timestamp: at(n), CaptureLength: len(frame), Length: len(frame)}, frame))
 		d := ref.decide(frame)
 		want = append(want, verdict{d.Verdict.String(), d.Reason.String(), d.Rule})

@@ -38,6 +38,9 @@ func TestRandom(t *testing.T) {
 		batch := make([][]byte, 0, perPolicy)
 		for range perPolicy {
 			if frame := frames.Random(rng, p); testable(frame) {
+				if rng.IntN(32) == 0 {
+					frame = frames.Tagged(rng, frame)
+				}
 				batch = append(batch, frame)
 				if later, ok := followUp(frame); ok {
 					batch = append(batch, later)

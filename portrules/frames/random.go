@@ -3,6 +3,7 @@ package frames
 import (
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 
 	"github.com/opennlb/opennlb/portrules"
 )
@@ -25,6 +26,16 @@ func Random(rng *rand.Rand, p *portrules.Policy) []byte {
 		frame = append(frame, make([]byte, rng.IntN(20))...)
 	}
 	return frame
+}
+
+// Tagged returns a frame with the tag of a VLAN (IEEE 802.1Q), of the customer's or the
+// provider's type; never that of VLAN 0, which a kernel takes off before anybody sees it.
+func Tagged(rng *rand.Rand, frame []byte) []byte {
+	tag := []byte{0x81, 0, uint8(rng.Uint32()), uint8(rng.Uint32()) | 1}
+	if rng.IntN(4) == 0 {
+		tag[0], tag[1] = 0x88, 0xa8
+	}
+	return slices.Insert(slices.Clone(frame), 12, tag...)
 }
 
 func randomFrame(rng *rand.Rand, p *portrules.Policy) []byte {
