@@ -20,6 +20,13 @@ func (e *Engine) attach(kind string, opts options) error {
 	if program == nil { // logged by load
 		return e.pins.release(xdp)
 	}
+	if err := e.device.checkVLANs(); err != nil {
+		if kind == "xdp" {
+			return fmt.Errorf("%w: write `dataplane: auto`", err)
+		}
+		e.log.Info("run without XDP, tc decides alone", "interface", e.device.name, "reason", err)
+		return e.pins.release(xdp)
+	}
 	l, err := e.pins.attach(xdp, e.device, program)
 	if err == nil {
 		e.kind = "xdp"
