@@ -46,6 +46,10 @@ func TestSockets(t *testing.T) {
 			if !s.has(flow) {
 				t.Errorf("%s: does not find the connection without its listener", tt.name)
 			}
+			server.Close()
+			if !s.has(flow) {
+				t.Errorf("%s: does not find the connection that only the server has closed", tt.name)
+			}
 			other := flow
 			other.Src = netip.AddrPortFrom(flow.Src.Addr(), flow.Src.Port()+1)
 			if s.has(other) {

@@ -63,20 +63,7 @@ func TestEstablished(t *testing.T) {
 	over.client.Close()
 	half := dial(dual, at(frames.Client, 1007), at(frames.VIP4, 80))
 	half.server.Close() // and the client never does: TIME_WAIT that calls itself FIN_WAIT2
-	if _, err := half.client.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
-		t.Fatal(err)
-	}
-	raw, err := half.client.SyscallConn()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := raw.Control(func(fd uintptr) { // the FIN may wait 40 ms for its ACK, in FIN_WAIT1
-		if err := unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_QUICKACK, 1); err != nil {
-			t.Error(err)
-		}
-	}); err != nil {
-		t.Error(err)
-	}
+	awaitEnd(t, half.client)
 
 	check := func() (got []Conn) {
 		t.Helper()
@@ -112,6 +99,27 @@ func TestEstablished(t *testing.T) {
 	dial(dual, at(frames.Client, 1006), at(frames.VIP4, 80)) // the listener lives
 }
 
+// awaitEnd reads the server's FIN and acknowledges it at once: else the server may stay in
+// FIN_WAIT1 for 40 ms.
+func awaitEnd(t *testing.T, client *net.TCPConn) {
+	t.Helper()
+	if _, err := client.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		t.Fatal(err)
+	}
+	raw, err := client.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = raw.Control(func(fd uintptr) {
+		if err := unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_QUICKACK, 1); err != nil {
+			t.Error(err)
+		}
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
 // A connection counts until it is over: what is left of it in TIME_WAIT would meet the
 // segments of the client's next one, which is the new owner's.
 func TestTimeWaitIsNoConnection(t *testing.T) {
@@ -143,7 +151,10 @@ func TestTimeWaitIsNoConnection(t *testing.T) {
 		t.Errorf("established: %v", err)
 	}
 	server.Close() // first, so it goes to TIME_WAIT
-	client.Read(make([]byte, 1))
+	awaitEnd(t, client)
+	if err := e.runTC(ack, portrules.Accept); err != nil {
+		t.Errorf("the client has not closed yet: %v", err)
+	}
 	client.Close()
 	if err := e.runTC(ack, portrules.Drop); err != nil {
 		t.Errorf("over: %v", err)

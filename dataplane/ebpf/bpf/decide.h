@@ -10,9 +10,32 @@
 #include "nat.h"
 #include "quote.h"
 
+/* What is read of the kernel's types. */
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+struct inet_timewait_sock {
+	__u8 tw_substate;
+};
+#pragma clang attribute pop
+
+/* Since Linux 6.2. bpf_skc_to_tcp_timewait_sock would not do: it does not take what is left
+ * of a connection whose listener knows MPTCP, as those of Go do. */
+extern void *bpf_rdonly_cast(const void *object, __u32 type) __ksym __weak;
+
+/* is_half_open says of a socket in TIME_WAIT whether it is in FIN_WAIT2 really: the
+ * server has closed and is gone, the client has not closed yet, and must be able to, or
+ * it repeats its FIN for a minute. */
+static __always_inline bool is_half_open(struct bpf_sock *sk)
+{
+	struct inet_timewait_sock *tw = NULL;
+
+	if (bpf_rdonly_cast)
+		tw = bpf_rdonly_cast(sk, bpf_core_type_id_kernel(struct inet_timewait_sock));
+	return tw && tw->tw_substate == BPF_TCP_FIN_WAIT2;
+}
+
 /* has_socket asks the member's own socket table for a connection with exactly
- * these ends. A listener is none, nor is one in TIME_WAIT: its client may have come
- * back with the same port, to the new owner. */
+ * these ends. A listener is none, nor is one in TIME_WAIT that both ends have closed:
+ * its client may have come back with the same port, to the new owner. */
 static __always_inline bool has_socket(const struct frame *f, struct bpf_sock_tuple *tuple, __u32 size)
 {
 	struct bpf_sock *sk = bpf_skc_lookup_tcp(f->ctx, tuple, size, BPF_F_CURRENT_NETNS, 0);
@@ -20,7 +43,7 @@ static __always_inline bool has_socket(const struct frame *f, struct bpf_sock_tu
 
 	if (!sk)
 		return false;
-	none = sk->state == BPF_TCP_LISTEN || sk->state == BPF_TCP_TIME_WAIT;
+	none = sk->state == BPF_TCP_LISTEN || (sk->state == BPF_TCP_TIME_WAIT && !is_half_open(sk));
 	bpf_sk_release(sk);
 	return !none;
 }
