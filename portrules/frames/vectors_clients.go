@@ -143,8 +143,8 @@ func (f family) clientErrorVectors() []Vector {
 	}
 }
 
-// Tunnels stay with the clients of the service that sets them up; SCTP where its rule has
-// a timeout.
+// Tunnels stay with the clients of the service that sets them up, and that by client, not
+// by flow; SCTP where its rule has a timeout.
 func (f family) clientProtocolVectors() []Vector {
 	var all []Vector
 	for _, c := range []struct {
@@ -161,10 +161,15 @@ func (f family) clientProtocolVectors() []Vector {
 		{"gre, no timeout", portrules.ProtoGRE, PPTP, WebTable, 0, 0},
 		{"sctp", portrules.ProtoSCTP, Signal, WebTable, time.Hour, time.Hour},
 		{"sctp, no timeout", portrules.ProtoSCTP, Signal, WebTable, 0, 0},
+		{"ike", portrules.ProtoUDP, IKE, DNSTable, 0, portrules.KeepUDP},
+		{"ike behind nat", portrules.ProtoUDP, IKENAT, SSHTable, 0, portrules.KeepUDP},
 	} {
 		payload := make([]byte, 16)
 		if c.protocol == portrules.ProtoSCTP {
 			payload = SCTP(f.from, netip.AddrPortFrom(f.vip, 2905), nil)
+		}
+		if c.protocol == portrules.ProtoUDP {
+			payload = UDP(f.from, netip.AddrPortFrom(f.vip, map[int]uint16{IKE: 500, IKENAT: 4500}[c.rule]), payload)
 		}
 		at := func(name string, flags portrules.Flags, mine, late bool, noted portrules.Note) Vector {
 			p := Policy(map[int]portrules.Flags{c.table: flags})
