@@ -13,7 +13,8 @@ type Client struct {
 type Clients interface {
 	// Client looks one up.
 	Client(portrules.ClientKey) (c portrules.Client, known bool, err error)
-	// Clients lists them, in no order.
+	// Clients lists them, in no order. None is told to be silent for longer than it is
+	// when Clients returns: a member that lists a client too few ends up sharing it.
 	Clients() ([]Client, error)
 	// Learn enters clients that other members serve, except those that are known.
 	Learn([]Client) error

@@ -22,6 +22,7 @@ func (e *Engine) Client(key portrules.ClientKey) (c portrules.Client, known bool
 	if err != nil {
 		return c, false, err
 	}
+	now := dataplane.Now()
 	var value nlbKnown
 	switch err := m.Lookup(clientKey(key), &value); {
 	case errors.Is(err, ebpf.ErrKeyNotExist):
@@ -29,7 +30,7 @@ func (e *Engine) Client(key portrules.ClientKey) (c portrules.Client, known bool
 	case err != nil:
 		return c, false, fmt.Errorf("read table of clients: %w", err)
 	}
-	return value.client(dataplane.Now()), true, nil
+	return value.client(now), true, nil
 }
 
 // Clients lists whom the programs remember, see dataplane.Clients.
@@ -46,8 +47,8 @@ func listClients(m *ebpf.Map) ([]dataplane.Client, error) {
 	var cursor ebpf.MapBatchCursor
 	keys, values := make([]nlbClient, clientBatch), make([]nlbKnown, clientBatch)
 	for {
+		now := dataplane.Now() // before: whoever stands still in between must not take a client for silent
 		n, err := m.BatchLookup(&cursor, keys, values, nil)
-		now := dataplane.Now()
 		for i := range n {
 			out = append(out, dataplane.Client{Key: keyOf(keys[i]), Client: values[i].client(now)})
 		}
