@@ -17,7 +17,7 @@ type askClients struct{}
 // clientList tells clients that the sender answers, in parts: those in buckets that it
 // has lost to the receiver or, if All, every one.
 type clientList struct {
-	ID      uint64 `json:"id"`    // rises from list to list of a sender
+	ID      uint64 `json:"id"`    // rises from list to list of a sender, see firstList
 	Epoch   uint64 `json:"epoch"` // in force at the sender
 	All     bool   `json:"all,omitempty"`
 	Part    int    `json:"part"`
@@ -66,6 +66,10 @@ func unpackClients(b []byte, slots map[uint16]int) ([]dataplane.Client, error) {
 	}
 	return out, nil
 }
+
+// firstList is the ID that the lists of this start of the agent follow: above those of an
+// earlier start, of which other members may hold one still.
+func firstList(now time.Time) uint64 { return uint64(now.UnixMicro()) }
 
 // roll is a list that has arrived from a member, or is arriving.
 type roll struct {

@@ -50,7 +50,7 @@ type table struct {
 }
 
 func newKeeping(rules []portrules.Rule) keeping {
-	var k keeping
+	k := keeping{listID: firstList(time.Now())}
 	k.follow(rules)
 	k.forget()
 	return k
