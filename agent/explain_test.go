@@ -65,6 +65,7 @@ func TestExplainSteps(t *testing.T) {
 		{"198.51.100.7:258", "192.0.2.10", 91, "tcp", []string{"rule any", "the client's address 198.51.100.7 with its port 258, in hexadecimal c63364070102"}, ""},
 		{"198.51.100.7", "192.0.2.10", 53, "udp", []string{
 			"rule net", "mode single, preempt false: its owner stays while it is started, else the best handling priority takes everything: n1 1", "the client's network 198.51.100.0,", "also serves the default host",
+			"a new flow is meant; each flow stays with its member until it was silent for 30s: give the client's port",
 		}, ""},
 		{"2001:db8::7", "2001:db8::10", 100, "tcp", []string{"rule six covers it: tcp ports 100 of 2001:db8::10", "the client's network 2001:db8::,"}, ""},
 		{"198.51.100.7", "192.0.2.10", 100, "tcp", []string{"no rule covers tcp port 100: it goes to the default host"}, ""},
