@@ -96,13 +96,25 @@ func (l *loop) converged() bool {
 // clients that it does not know.
 func (l *loop) informed() bool { return !l.machine.Self().Newcomer }
 
-// followView notices that this member is in no view any more: it does not hear all
-// clients then, and others may answer its own. The machine has withheld the shares.
+// followView notices who is in the view, and that this member is in none any more: it does
+// not hear all clients then, and others may answer its own. The machine has withheld the shares.
 func (l *loop) followView() error {
-	if !l.keep.some || l.machine.Committed() != nil || l.keep.since.IsZero() {
+	k, a := &l.keep, l.machine.Committed()
+	switch {
+	case !k.some:
+		return nil
+	case a != nil:
+		if k.since.IsZero() {
+			k.since = l.now.wall
+		}
+		if !l.informed() {
+			k.meet(a)
+		}
+		return nil
+	case k.since.IsZero():
 		return nil
 	}
-	l.keep.forget()
+	k.forget()
 	return l.engine.ForgetClients()
 }
 
@@ -111,9 +123,6 @@ func (l *loop) keepStep() error {
 	k, a := &l.keep, l.machine.Committed()
 	if !k.some || a == nil {
 		return nil
-	}
-	if k.since.IsZero() {
-		k.since = l.now.wall
 	}
 	if k.epoch != a.Epoch.N {
 		k.epoch, k.nextTell, k.tellPause = a.Epoch.N, l.now.wall.Add(tellFirst), tellAgain
@@ -137,16 +146,24 @@ func (l *loop) keepStep() error {
 	return l.apply(l.machine.SetInformed(l.now.wall))
 }
 
-// untold lists the members of a view that may answer clients and have not told them. A
-// newcomer answers none; what it does later, this member hears.
+// untold lists the members of a view that may answer clients and have not told them.
 func (l *loop) untold(a *converge.Assignment) (names []string) {
 	for _, m := range a.Members {
-		answers := (m.State == converge.Started || m.State == converge.Draining) && !l.keep.withholds(m)
-		if answers && m.Name != l.cfg.Member.Name && !l.keep.told[m.Name].complete() {
+		if m.Name != l.cfg.Member.Name && (m.State == converge.Started || m.State == converge.Draining) && !l.keep.told[m.Name].complete() {
 			names = append(names, m.Name)
 		}
 	}
 	return names
+}
+
+// meet notes who is a newcomer beside this one: it has answered nobody, and whom it answers
+// from the next epoch on, this member hears.
+func (k *keeping) meet(a *converge.Assignment) {
+	for _, m := range a.Members {
+		if k.told[m.Name] == nil && k.withholds(m) {
+			k.told[m.Name] = &roll{}
+		}
+	}
 }
 
 // readClients begins to read the table where somebody waits for it. There may be many

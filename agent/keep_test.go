@@ -151,7 +151,13 @@ func TestUntold(t *testing.T) {
 	}}
 	l := &loop{cfg: &config.Config{Member: config.Member{Name: "self"}}, keep: newKeeping([]portrules.Rule{{}, {Protocol: portrules.TCP, Timeout: time.Minute}})}
 	l.keep.told["told"] = &roll{}
+	l.keep.meet(a)
 	if got, want := l.untold(a), []string{"owner", "draining", "weightless"}; !slices.Equal(got, want) {
 		t.Errorf("waits for %q, want %q", got, want)
+	}
+	a.Members[1].Newcomer = false // by then it answers, but this member hears that
+	l.keep.meet(a)
+	if got, want := l.untold(a), []string{"owner", "draining", "weightless"}; !slices.Equal(got, want) {
+		t.Errorf("in the next epoch it waits for %q, want %q", got, want)
 	}
 }
