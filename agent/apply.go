@@ -44,9 +44,7 @@ func (l *loop) apply(out converge.Output) error {
 		l.wake.Reset(time.Until(out.Wake))
 	}
 	l.sendAll(out.Send)
-	for _, e := range out.Events {
-		l.event(e)
-	}
+	l.tell(out.Events)
 	l.noticeOwners()
 	l.becomeDefault()
 	l.rememberEpoch()

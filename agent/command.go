@@ -41,20 +41,21 @@ func nextState(state converge.State, action string) (converge.State, error) {
 
 // act changes this member's state as an administrator asked. kept tells when that is
 // retained for the next start, if it is to be, and comes after the change.
-func (l *loop) act(action string, timeout time.Duration) (done changed, kept <-chan error, err error) {
+func (l *loop) act(c command) (done changed, kept <-chan error, err error) {
 	if l.leaving {
 		return changed{}, nil, errors.New("nlbd is stopping")
 	}
 	before := l.machine.Self().State
-	next, err := nextState(before, action)
+	next, err := nextState(before, c.Action)
 	if err != nil {
 		return changed{}, nil, err
 	}
 	l.drain = drain{}
-	if action == control.Drain && timeout > 0 {
-		l.drain.deadline = l.now.wall.Add(timeout)
+	if c.Action == control.Drain && c.Timeout > 0 {
+		l.drain.deadline = l.now.wall.Add(time.Duration(c.Timeout))
 	}
-	l.event(converge.Event{Kind: "command", Text: action + " by an administrator"})
+	l.eventBy(converge.Event{Kind: "command", Text: c.Action + " by an administrator", Member: l.cfg.Member.Name}, c.By)
+	l.tellAsker(next != before, c.By)
 	if err := l.changeState(next); err != nil {
 		return changed{}, nil, err
 	}
@@ -64,9 +65,9 @@ func (l *loop) act(action string, timeout time.Duration) (done changed, kept <-c
 // carryOut does what a command asks of this member.
 func (l *loop) carryOut(c command) (done changed, kept <-chan error, err error) {
 	if c.Rule != nil {
-		return l.setRule(*c.Rule)
+		return l.setRule(*c.Rule, c.By)
 	}
-	return l.act(c.Action, time.Duration(c.Timeout))
+	return l.act(c)
 }
 
 // Causes of errors that the asker can act on.
@@ -159,7 +160,7 @@ func (l *loop) pass(member string, c command, done func(reply)) (cancel func()) 
 
 // SetState implements control.Backend.
 func (b backend) SetState(ctx context.Context, r control.StateRequest) ([]control.Result, error) {
-	return b.command(ctx, r.Members, r.All, command{Action: r.Action, Timeout: r.Timeout})
+	return b.command(ctx, r.Members, r.All, command{Action: r.Action, Timeout: r.Timeout, By: b.asker(ctx)})
 }
 
 // command has members carry out a command, all at once. Neither members nor all means

@@ -86,6 +86,9 @@ type loop struct {
 	settled     settled
 	connections int // at the last count
 
+	view   view            // the last one that events told of
+	askers map[string]told // by member: who asked for the last change of it
+
 	active   bool // the responder answers
 	announce announcements
 	foreign  map[netip.Addr]conflict // the latest by VIP
@@ -152,6 +155,7 @@ func newLoop(cfg *config.Config, begin start, opt Options) *loop {
 		reports: make(map[string]report),
 		waiting: make(map[uint64]func(reply)),
 		foreign: make(map[netip.Addr]conflict),
+		askers:  make(map[string]told),
 
 		deserted: make([]bool, len(begin.cluster.Rules)),
 		epoch:    begin.seen,
@@ -253,14 +257,4 @@ func (l *loop) do(ctx context.Context, f func() error) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-}
-
-func (l *loop) event(e converge.Event) {
-	if a := l.machine.Committed(); e.Epoch == 0 && a != nil {
-		e.Epoch = a.Epoch.N
-	}
-	l.log.Info(e.Text, "event", e.Kind, "epoch", e.Epoch)
-	l.events.Add(control.Event{
-		Time: l.now.wall, Kind: e.Kind, Message: e.Text, Epoch: e.Epoch, Duration: control.Duration(e.Took),
-	})
 }

@@ -26,7 +26,7 @@ func (b backend) SetRule(ctx context.Context, r control.RuleRequest) ([]control.
 	}
 	members, all := r.Members, r.All
 	r.Members, r.All = nil, false
-	return b.command(ctx, members, all, command{Rule: &r})
+	return b.command(ctx, members, all, command{Rule: &r, By: b.asker(ctx)})
 }
 
 // fitsMode refuses what has no effect.
@@ -43,7 +43,7 @@ func fitsMode(action string, r *portrules.Rule) error {
 }
 
 // setRule changes this member's part in a rule as an administrator asked.
-func (l *loop) setRule(r control.RuleRequest) (done changed, kept <-chan error, err error) {
+func (l *loop) setRule(r control.RuleRequest, by string) (done changed, kept <-chan error, err error) {
 	if l.leaving {
 		return done, nil, errors.New("nlbd is stopping")
 	}
@@ -73,7 +73,10 @@ func (l *loop) setRule(r control.RuleRequest) (done changed, kept <-chan error, 
 		l.asked = make(map[string]converge.Share)
 	}
 	l.asked[r.Rule] = next
-	l.event(converge.Event{Kind: "command", Text: fmt.Sprintf("rule %s: %s instead of %s, by an administrator", r.Rule, done.New, done.Old)})
+	l.eventBy(converge.Event{
+		Kind: "command", Text: fmt.Sprintf("rule %s: %s instead of %s, by an administrator", r.Rule, done.New, done.Old), Member: l.cfg.Member.Name,
+	}, by)
+	l.tellAsker(next != was, by)
 	if err := l.apply(l.machine.SetShares(l.now.wall, l.want())); err != nil {
 		return done, nil, err
 	}

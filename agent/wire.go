@@ -14,6 +14,7 @@ type wire struct {
 	Command  *command          `json:"command,omitempty"`
 	Reply    *reply            `json:"reply,omitempty"`
 	Report   *report           `json:"report,omitempty"`
+	Told     *told             `json:"told,omitempty"`
 
 	AskClients *askClients `json:"ask_clients,omitempty"`
 	Clients    *clientList `json:"clients,omitempty"`
@@ -27,6 +28,7 @@ type command struct {
 	Rule    *control.RuleRequest `json:"rule,omitempty"`
 	Action  string               `json:"action,omitempty"`
 	Timeout control.Duration     `json:"timeout,omitempty"`
+	By      string               `json:"by,omitempty"` // who asked, and at which member
 }
 
 // reply answers the command with the same ID.
@@ -100,6 +102,8 @@ func (l *loop) onMessage(msg membership.Message) error {
 		l.onReply(*w.Reply)
 	case w.Report != nil:
 		l.reports[msg.From] = *w.Report
+	case w.Told != nil:
+		l.onTold(msg.From, *w.Told)
 	case w.AskClients != nil:
 		l.keep.asked[msg.From] = true
 	case w.Clients != nil:

@@ -154,10 +154,11 @@ type Part struct {
 
 // Event is something an operator may want to know.
 type Event struct {
-	Kind  string // join, leave, converged, held back, out, refused, config
-	Text  string
-	Epoch uint64
-	Took  time.Duration // of a convergence, from this member's promise to its commit; else 0
+	Kind   string // join, leave, state, converged, held back, out, refused, config
+	Text   string
+	Member string // that it is about; "" for none in particular
+	Epoch  uint64
+	Took   time.Duration // of a convergence, from this member's promise to its commit; else 0
 }
 
 // New returns a member that is in no view.

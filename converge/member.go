@@ -237,7 +237,7 @@ func (m *Machine) reportChange(before *Assignment) {
 	for _, i := range m.committed.Members {
 		if before == nil || !before.has(i.peer()) {
 			m.joined = m.now
-			m.event("join", "%s (priority %d) is in the cluster", i.Name, i.Priority)
+			m.eventAbout(i, "join", "%s (priority %d) is in the cluster", i.Name, i.Priority)
 		}
 	}
 	if before == nil {
@@ -245,9 +245,15 @@ func (m *Machine) reportChange(before *Assignment) {
 	}
 	for _, i := range before.Members {
 		if now, ok := m.committed.Member(i.Priority); !ok {
-			m.event("leave", "%s (priority %d) is out of the cluster", i.Name, i.Priority)
+			m.eventAbout(i, "leave", "%s (priority %d) is out of the cluster", i.Name, i.Priority)
 		} else if now.State != i.State {
-			m.event("state", "%s is %s", i.Name, now.State)
+			m.eventAbout(i, "state", "%s is %s", i.Name, now.State)
 		}
 	}
+}
+
+// eventAbout tells something of one member.
+func (m *Machine) eventAbout(i Info, kind, format string, args ...any) {
+	m.event(kind, format, args...)
+	m.out.Events[len(m.out.Events)-1].Member = i.Name
 }

@@ -39,7 +39,7 @@ func (c *cli) explain() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&protocol, "proto", "", "tcp, udp or icmp (default tcp, without a port of VIP icmp)")
-	completeProtocols(cmd, "tcp", "udp", "icmp")
+	completeFlag(cmd, "proto", "tcp", "udp", "icmp")
 	return cmd
 }
 

@@ -43,7 +43,7 @@ func (c *cli) queryPort() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&protocol, "proto", "tcp", "tcp or udp")
-	completeProtocols(cmd, "tcp", "udp")
+	completeFlag(cmd, "proto", "tcp", "udp")
 	return cmd
 }
 
@@ -159,10 +159,4 @@ func (c *cli) completePorts(n int) cobra.CompletionFunc {
 		}
 		return out, cobra.ShellCompDirectiveNoFileComp
 	}
-}
-
-// completeProtocols offers the values of --proto.
-func completeProtocols(cmd *cobra.Command, protocols ...string) {
-	// It fails for a flag that is not there, or for one that has it already.
-	_ = cmd.RegisterFlagCompletionFunc("proto", cobra.FixedCompletions(protocols, cobra.ShellCompDirectiveNoFileComp))
 }
