@@ -30,6 +30,7 @@ var layers = map[string]int{
 	"control":    4,
 	"dataplane":  4,
 	"health":     4,
+	"hook":       4,
 	"l2":         4,
 	"membership": 4,
 

@@ -24,6 +24,7 @@ import (
 	"github.com/opennlb/opennlb/control"
 	"github.com/opennlb/opennlb/converge"
 	"github.com/opennlb/opennlb/dataplane"
+	"github.com/opennlb/opennlb/hook"
 	"github.com/opennlb/opennlb/l2"
 	"github.com/opennlb/opennlb/membership"
 )
@@ -53,6 +54,9 @@ func Run(ctx context.Context, cfg *config.Config, opt Options) (err error) {
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
 	m := member{Options: opt, cfg: cfg, key: key, events: control.NewEventLog(keepEvents)}
+	m.hook = newHook(cfg.Notify, m.events, opt.Log)
+	endHook := startHook(m.hook)
+	defer func() { err = errors.Join(err, endHook()) }()
 	for {
 		if err := m.live(ctx); !errors.Is(err, errAnew) {
 			return err
@@ -67,6 +71,7 @@ type member struct {
 	cfg    *config.Config
 	key    []byte
 	events *control.EventLog
+	hook   *hook.Hook           // nil: no notify.command
 	base   *converge.Assignment // what was agreed on before
 	macs   []net.HardwareAddr   // the cluster's so far: others may still have them
 	state  *retained            // as it was then
@@ -139,7 +144,7 @@ func (m *member) live(ctx context.Context) (err error) {
 	undo.add("remove cluster MAC", func() error { return iface.RemoveMAC(id.clusterMAC) })
 
 	l := newLoop(cfg, m.begin(start{cluster: c, history: history, id: id, timing: timing}), m.Options)
-	l.engine, l.iface, l.ifindex, l.events = engine, iface, iface.Index, m.events
+	l.engine, l.iface, l.ifindex, l.events, l.hook = engine, iface, iface.Index, m.events, m.hook
 	undo.add("remove VIPs", l.removeVIPs)
 	for _, vip := range c.VIPs {
 		if err := iface.AddVIP(vip); err != nil {

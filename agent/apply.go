@@ -139,7 +139,10 @@ func (l *loop) changeState(s converge.State) error {
 func (l *loop) onReload(cfg *config.Config) error {
 	l.cfg.Cluster = cfg.Cluster
 	l.compareFile()
-	l.log.Info("reload: weights and handling priorities are taken over; other keys of this member need a restart, those of the cluster nlbctl apply")
+	l.event(converge.Event{
+		Kind: "config", Member: cfg.Member.Name,
+		Text: "reload: weights and handling priorities are taken over; other keys of this member need a restart, those of the cluster nlbctl apply",
+	})
 	l.cfg.Member.Rules, l.asked = cfg.Member.Rules, nil
 	return l.apply(l.machine.SetShares(l.now.wall, l.want()))
 }

@@ -44,7 +44,7 @@ func (l *loop) publish(e control.Event) {
 		attrs = append(attrs, "buckets", e.Buckets)
 	}
 	l.log.Info(e.Message, attrs...)
-	l.events.Add(e)
+	l.notify(l.events.Add(e))
 }
 
 // tell publishes what the machine has to tell. A convergence is told with what caused it

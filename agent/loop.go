@@ -14,6 +14,7 @@ import (
 	"github.com/opennlb/opennlb/control"
 	"github.com/opennlb/opennlb/converge"
 	"github.com/opennlb/opennlb/dataplane"
+	"github.com/opennlb/opennlb/hook"
 	"github.com/opennlb/opennlb/l2"
 	"github.com/opennlb/opennlb/membership"
 	"github.com/opennlb/opennlb/portrules"
@@ -42,6 +43,7 @@ type loop struct {
 	beacons    *l2.BeaconSender
 	membership *membership.Membership
 	events     *control.EventLog
+	hook       *hook.Hook // nil: no notify.command
 
 	requests  chan func() error
 	conflicts chan conflict

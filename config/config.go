@@ -24,6 +24,7 @@ type Config struct {
 	Membership Membership
 	Dataplane  string // auto, xdp, tc or afpacket
 	Control    Control
+	Notify     Notify
 	StateDir   string
 }
 

@@ -9,7 +9,7 @@ import (
 // decode reads all sections. What is wrong with single values is reported to the
 // document; what is missing or inconsistent is left to check.
 func decode(root section) *Config {
-	root.only("cluster", "member", "membership", "dataplane", "control", "state_dir")
+	root.only("cluster", "member", "membership", "dataplane", "control", "notify", "state_dir")
 	c := &Config{
 		Cluster:   decodeCluster(root.section("cluster")),
 		Dataplane: "auto",
@@ -26,6 +26,7 @@ func decode(root section) *Config {
 	take(control, "socket", &c.Control.Socket, anyText)
 	take(control, "http", &c.Control.HTTP, anyText)
 	c.Control.Remote = decodeRemote(control.section("remote"))
+	c.Notify = decodeNotify(root.section("notify"))
 	return c
 }
 

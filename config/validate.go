@@ -28,6 +28,7 @@ func (c *Config) check(report report) {
 	oneOf(report, "dataplane", c.Dataplane, "auto", "xdp", "tc", "afpacket")
 	c.Control.check(report)
 	c.Control.Remote.check(report, c.Cluster.VIPs)
+	c.Notify.check(report)
 	absolute(report, "state_dir", c.StateDir, 4096)
 }
 

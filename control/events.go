@@ -46,8 +46,8 @@ func NewEventLog(limit int) *EventLog {
 	return &EventLog{limit: limit, more: make(chan struct{})}
 }
 
-// Add appends an event and gives it its number.
-func (l *EventLog) Add(e Event) {
+// Add appends an event and returns it with its number.
+func (l *EventLog) Add(e Event) Event {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.last++
@@ -58,6 +58,7 @@ func (l *EventLog) Add(e Event) {
 	l.events = append(l.events, e)
 	close(l.more)
 	l.more = make(chan struct{})
+	return e
 }
 
 // After returns the events that are kept with a number above seq, and a channel

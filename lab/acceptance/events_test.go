@@ -1,6 +1,9 @@
 package acceptance
 
 import (
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -10,9 +13,17 @@ import (
 )
 
 // TestEventsExplain: every member's history says why each epoch came about, who asked for
-// it, and which buckets moved.
+// it, and which buckets moved. node2 runs a program at some, which is slow.
 func TestEventsExplain(t *testing.T) {
-	c := start(t, lab.Options{Members: 3, Clients: 10})
+	calls := filepath.Join(t.TempDir(), "calls")
+	c := start(t, lab.Options{Members: 3, Clients: 10, Edit: func(m *lab.Member) {
+		if m.Name == "node2" {
+			m.Config["notify"] = map[string]any{
+				"command": []string{"/bin/sh", "-c", `echo "$NLB_EVENT $NLB_ABOUT $NLB_MEMBER $NLB_STATE nice $(ps -o ni= -p $$)" >>$0; sleep 600`, calls},
+				"timeout": "1500ms", "events": []string{"state", "default_host"},
+			}
+		}
+	}})
 	c.act(c.Members[1], control.StateRequest{Action: control.Stop, Members: []string{"node3"}})
 	c.waitState("node3", "stopped")
 	c.converged(3)
@@ -35,6 +46,16 @@ func TestEventsExplain(t *testing.T) {
 	c.converged(3)
 	c.explained(c.Members[1], "node1 joined")
 	c.explained(c.Members[0], "node1 entered the cluster")
+
+	c.sleep(2 * time.Second) // longer than one run may take
+	c.hasEvent(c.Members[1], "hook", "the notify command failed at event default_host: killed after 1.5s, its time limit")
+	c.ok(c.Members[1].Stop()) // within its time, with a hook that runs
+	text, err := os.ReadFile(calls)
+	c.ok(err)
+	want := []string{"default_host node1 node2 started nice   0", "state node3 node2 started nice   0", "default_host node2 node2 started nice   0"}
+	if got := strings.Split(string(text), "\n"); len(got) < len(want) || !slices.Equal(got[:len(want)], want) {
+		t.Errorf("node2's program was called so:\n%s", text)
+	}
 }
 
 // explained waits for the convergence that a member explains so.
