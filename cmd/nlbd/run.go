@@ -38,7 +38,7 @@ func run(ctx context.Context, e env, args []string) int {
 	file := flags.String("config", "/etc/nlb/nlb.yaml", "configuration `file`")
 	check := flags.Bool("check", false, "only validate the configuration")
 	cleanup := flags.Bool("cleanup", false, "only remove what a dead nlbd with this configuration left on the host")
-	format := flags.String("log-format", "text", "text or json")
+	format := flags.String("log-format", "auto", "text, json, journal (structured, to journald) or auto: journal where stderr is the journal, else text")
 	verbose := flags.Bool("verbose", false, "log every detail")
 	showVersion := flags.Bool("version", false, "print the version")
 	if err := flags.Parse(args); err != nil {
@@ -66,6 +66,9 @@ func run(ctx context.Context, e env, args []string) int {
 	cfg, err := config.Load(*file)
 	if err != nil {
 		return e.failed(err)
+	}
+	if _, ok := log.Handler().(*journal); ok {
+		log = log.With("cluster", cfg.Cluster.Name, "member", cfg.Member.Name) // several may run on one host
 	}
 	switch {
 	case *check:
@@ -99,17 +102,30 @@ func run(ctx context.Context, e env, args []string) int {
 }
 
 func logger(w io.Writer, format string, verbose bool) (*slog.Logger, error) {
-	opt := &slog.HandlerOptions{}
+	opt := &slog.HandlerOptions{Level: slog.LevelInfo}
 	if verbose {
 		opt.Level = slog.LevelDebug
 	}
+	text := slog.NewTextHandler(w, opt)
+	if format == "auto" {
+		format = "text"
+		if isJournal(w, os.Getenv("JOURNAL_STREAM")) {
+			format = "journal"
+		}
+	}
 	switch format {
 	case "text":
-		return slog.New(slog.NewTextHandler(w, opt)), nil
+		return slog.New(text), nil
 	case "json":
 		return slog.New(slog.NewJSONHandler(w, opt)), nil
+	case "journal":
+		j, err := newJournal(journalSocket, opt.Level, text)
+		if err != nil {
+			return nil, err
+		}
+		return slog.New(j), nil
 	}
-	return nil, fmt.Errorf("--log-format %q: use text or json", format)
+	return nil, fmt.Errorf("--log-format %q: use auto, text, json or journal", format)
 }
 
 // reloads reads the configuration anew at each SIGHUP. One that is not valid is
