@@ -13,6 +13,21 @@ import (
 // answerWithin is how long a command to another member may take.
 const answerWithin = 3 * time.Second
 
+// A command that comes within staleFor after this process stood still for half of answerWithin
+// may have waited all the time: its sender has given up, and told so.
+const staleFor = time.Second
+
+// advance takes the time of a step.
+func (l *loop) advance(now moment) {
+	if !l.now.wall.IsZero() && now.wall.Sub(l.now.wall) > answerWithin/2 {
+		l.stood = now.wall
+	}
+	l.now = now
+}
+
+// stale reports whether a command that comes now may be an old one.
+func (l *loop) stale() bool { return !l.stood.IsZero() && l.now.wall.Sub(l.stood) < staleFor }
+
 // nextState is the state that an action leads to.
 func nextState(state converge.State, action string) (converge.State, error) {
 	if state == converge.Suspended && action != control.Resume && action != control.Suspend {
@@ -126,6 +141,10 @@ func (l *loop) onCommand(from string, c command) error {
 		r := reply{ID: c.ID, changed: done}
 		r.fail(err)
 		l.send(from, wire{Reply: &r})
+	}
+	if l.stale() {
+		answer(changed{}, errors.New("stood still until just now: ask again"))
+		return nil
 	}
 	if c.Plan != nil {
 		return l.beginChange(c.Plan, func(err error) { answer(changed{}, err) })

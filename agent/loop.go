@@ -53,7 +53,8 @@ type loop struct {
 	done      chan struct{}
 	beat      atomic.Int64 // dataplane.Instant of the last step
 
-	now        moment // of the present step
+	now        moment    // of the present step
+	stood      time.Time // when this process went on after it had stood still for long
 	machine    *converge.Machine
 	policy     *portrules.Policy // in force
 	renderings [2]rendering      // in force and next
@@ -223,7 +224,7 @@ func (l *loop) run(stop, tasks context.Context, links <-chan l2.LinkEvent, repor
 		case <-tasks.Done():
 			return nil // a task failed; its error is the one to tell
 		}
-		l.now = moment{time.Now(), dataplane.Now()} // after the wait: a pause in it must show
+		l.advance(moment{time.Now(), dataplane.Now()}) // after the wait: a pause in it must show
 		l.beat.Store(int64(l.now.lease))
 		if err := step(); err != nil {
 			return err

@@ -17,7 +17,8 @@ type drainWatch struct {
 }
 
 // waitDrained shows the connections that the members have left, whenever they
-// change, until all have stopped. It writes to stderr where stdout carries data.
+// change, until all have stopped. It writes to stderr where stdout carries data. One that
+// will not stop is reported, and the others are waited for nevertheless.
 func (c *cli) waitDrained(ctx context.Context, names []string) error {
 	w := c.stdout
 	if c.format != "table" {
@@ -27,6 +28,7 @@ func (c *cli) waitDrained(ctx context.Context, names []string) error {
 	for i, name := range names {
 		waiting[i] = &drainWatch{name: name}
 	}
+	lost := false
 	for len(waiting) > 0 {
 		s, err := c.askStatus(ctx)
 		if err != nil {
@@ -36,7 +38,9 @@ func (c *cli) waitDrained(ctx context.Context, names []string) error {
 		for _, d := range waiting {
 			stopped, err := d.look(w, s.Members)
 			if err != nil {
-				return err
+				fmt.Fprintf(c.stderr, "nlbctl: %s\n", printable(err.Error()))
+				lost = true
+				continue
 			}
 			if !stopped {
 				left = append(left, d)
@@ -48,6 +52,9 @@ func (c *cli) waitDrained(ctx context.Context, names []string) error {
 		if err := c.pause(ctx); err != nil {
 			return err
 		}
+	}
+	if lost {
+		return errReported
 	}
 	return nil
 }

@@ -521,6 +521,24 @@ func TestDrainWaits(t *testing.T) {
 	}
 }
 
+// TestDrainOfSeveral: one that dies does not hide how the others get on.
+func TestDrainOfSeveral(t *testing.T) {
+	f := newFake()
+	f.results = []control.Result{{Member: "node1", OK: true}, {Member: "node2", OK: true}, {Member: "node3", Error: "is stopped: there is nothing to drain"}}
+	members := f.status.Members
+	members[0].State, members[0].Connections = "draining", 2
+	e := script(f,
+		func(m *control.Member) { m.Connections = 11 },
+		func(m *control.Member) { m.Alive = false },
+		func(*control.Member) { members[0].Connections = 1 },
+		func(*control.Member) { members[0].State = "stopped" },
+	)
+	o := nlbctl(t, e, "--socket", serve(t, f), "drain", "--all", "--wait")
+	o.expect(t, failed, "node3  is stopped: there is nothing to drain\n"+
+		"node1: 2 connections left\nnode2: 12 connections left\nnode2: 11 connections left\nnode1: 1 connection left\nnode1: stopped\n",
+		"nlbctl: node2 left the cluster while draining\n")
+}
+
 func TestDrainKeepsJSONClean(t *testing.T) {
 	f := newFake()
 	f.results = []control.Result{{Member: "node2", OK: true}}
