@@ -24,6 +24,8 @@ func main() {
 		noColor:  os.Getenv("NO_COLOR") != "",
 		sleep:    sleep,
 		getenv:   os.Getenv,
+		keys:     readKeys,
+		size:     windowSize,
 	}, os.Args[1:]))
 }
 

@@ -549,25 +549,6 @@ func TestDrainKeepsJSONClean(t *testing.T) {
 	}
 }
 
-func TestWatch(t *testing.T) {
-	f := newFake()
-	ctx, cancel := context.WithCancel(t.Context())
-	rounds := 0
-	var stdout, stderr bytes.Buffer
-	e := env{stdout: &stdout, stderr: &stderr, terminal: true, sleep: func(ctx context.Context, _ time.Duration) error {
-		if rounds++; rounds == 3 {
-			cancel()
-		}
-		return ctx.Err()
-	}}
-	if status := run(ctx, e, []string{"--socket", serve(t, f), "status", "--watch"}); status != done || stderr.Len() > 0 {
-		t.Errorf("exit %d: %s", status, &stderr)
-	}
-	if n := strings.Count(stdout.String(), "\x1b[H\x1b[2J"); n != 3 {
-		t.Errorf("shown %d times", n)
-	}
-}
-
 // lines hands on what is written, line by line.
 type lines struct{ c chan string }
 

@@ -55,6 +55,8 @@ const (
 	green  = "\x1b[32m"
 	yellow = "\x1b[33m"
 	reset  = "\x1b[0m"
+
+	reverse = "\x1b[7m"
 )
 
 func text(v any) cell   { return cell{text: fmt.Sprint(v)} }

@@ -29,7 +29,9 @@ type env struct {
 	terminal       bool // stdout is one
 	noColor        bool
 	sleep          func(context.Context, time.Duration) error
-	getenv         func(string) string // nil: nothing is set
+	getenv         func(string) string                       // nil: nothing is set
+	keys           func() (keys <-chan byte, restore func()) // nil: none come
+	size           func() (columns, rows int)                // of the terminal; nil: not known
 }
 
 // cli is what all commands share.

@@ -17,48 +17,51 @@ import (
 const refresh = time.Second
 
 func (c *cli) status() *cobra.Command {
-	var watch bool
+	var interval time.Duration
 	cmd := &cobra.Command{
-		Use:   "status",
+		Use:   "status [--watch [INTERVAL]]",
 		Short: "Show the cluster, its members and rules",
-		Args:  exactly(),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if watch {
-				return untilInterrupted(cmd.Context(), c.watch(cmd.Context()))
+		Long: `Show the cluster, its members and rules.
+
+With --watch on a terminal it is a live view: packets per second at the member asked, the latest events,
+a new epoch standing out; q or Ctrl-C ends it. NEW is accepted TCP SYNs, OTHERS' what another member
+answers. Elsewhere it prints one status after the other.`,
+		Example: `  nlbctl status
+  nlbctl status --watch
+  nlbctl status --watch 5s`,
+		ValidArgsFunction: cobra.NoFileCompletions,
+		Args: func(_ *cobra.Command, args []string) error {
+			if interval == 0 || len(args) == 0 {
+				return exactly()(nil, args)
 			}
-			return c.printStatus(cmd.Context(), "")
+			d, err := time.ParseDuration(args[0])
+			if err != nil {
+				return usageError{fmt.Errorf("%q is not an interval: write one such as 5s", args[0])}
+			}
+			interval = d
+			return exactly()(nil, args[1:])
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if interval == 0 && !cmd.Flags().Changed("watch") {
+				return c.printStatus(cmd.Context())
+			}
+			if interval < minInterval || interval > maxInterval {
+				return usageError{fmt.Errorf("interval %v is out of range: write %v to %v", interval, minInterval, maxInterval)}
+			}
+			return untilInterrupted(cmd.Context(), c.watch(cmd.Context(), interval))
 		},
 	}
-	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "show it again every second until interrupted")
+	cmd.Flags().DurationVarP(&interval, "watch", "w", 0, "show it over and over, each second unless an interval is given")
+	cmd.Flags().Lookup("watch").NoOptDefVal = refresh.String()
 	return cmd
 }
 
-// watch shows the status over and over, on a terminal each time from the top.
-func (c *cli) watch(ctx context.Context) error {
-	clear := ""
-	if c.terminal && c.format == "table" {
-		clear = "\x1b[H\x1b[2J"
-	}
-	for {
-		if err := c.printStatus(ctx, clear); err != nil {
-			return err
-		}
-		if err := c.pause(ctx); err != nil {
-			return err
-		}
-	}
-}
-
-// printStatus writes the status after what makes room for it.
-func (c *cli) printStatus(ctx context.Context, before string) error {
+func (c *cli) printStatus(ctx context.Context) error {
 	s, err := c.askStatus(ctx)
 	if err != nil {
 		return err
 	}
-	return c.print(s, func(w io.Writer) {
-		fmt.Fprint(w, before)
-		c.statusTable(w, s)
-	})
+	return c.print(s, func(w io.Writer) { c.statusTable(w, s) })
 }
 
 func (c *cli) pause(ctx context.Context) error { return c.sleep(ctx, refresh) }
