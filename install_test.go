@@ -19,7 +19,16 @@ func TestInstall(t *testing.T) {
 		put(t, filepath.Join(src, name), read(t, name))
 	}
 	put(t, filepath.Join(src, "bin/nlbd"), "old")
-	put(t, filepath.Join(src, "bin/nlbctl"), "old")
+	put(t, filepath.Join(src, "bin/nlbctl"), "#!/bin/sh\necho $1 for $2")
+	install(t, src, dest)
+	for shell, file := range map[string]string{
+		"bash": "bash-completion/completions/nlbctl", "zsh": "zsh/vendor-completions/_nlbctl", "fish": "fish/vendor_completions.d/nlbctl.fish",
+	} {
+		if got := read(t, filepath.Join(dest, "usr/share", file)); got != "completion for "+shell+"\n" {
+			t.Errorf("completion of %s: %q", shell, got)
+		}
+	}
+	put(t, filepath.Join(src, "bin/nlbctl"), "for another machine")
 	install(t, src, dest)
 
 	sample := read(t, "deploy/nlb.yaml")

@@ -69,12 +69,11 @@ func clientTable(w io.Writer, list control.ClientList) {
 
 // completeRules offers the names of the rules to the shell.
 func (c *cli) completeRules(cmd *cobra.Command, args []string, begin string) ([]string, cobra.ShellCompDirective) {
-	s, err := c.askStatus(cmd.Context())
-	if err != nil || len(args) > 0 {
+	if len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
 	var names []string
-	for _, r := range s.Rules {
+	for _, r := range c.statusForShell(cmd).Rules {
 		if strings.HasPrefix(r.Name, begin) {
 			names = append(names, r.Name)
 		}

@@ -1,9 +1,43 @@
 package main
 
-import "github.com/spf13/cobra"
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/opennlb/opennlb/control"
+)
+
+// completionPatience is how long somebody who pressed Tab waits for nlbd.
+const completionPatience = time.Second
+
+// statusForShell asks what there is to offer. Without nlbd that is nothing, and no message
+// belongs into the line that is being typed.
+func (c *cli) statusForShell(cmd *cobra.Command) control.Status {
+	ctx, cancel := context.WithTimeout(cmd.Context(), completionPatience)
+	defer cancel()
+	s, err := c.askStatus(ctx)
+	if err != nil {
+		return control.Status{}
+	}
+	return s
+}
 
 // completeFlag offers words for a flag that takes one of them.
 func completeFlag(cmd *cobra.Command, flag string, words ...string) {
 	// It fails for a flag that is not there, or for one that has it already.
 	_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
+}
+
+// completeVIPs offers the virtual IPs as the only argument.
+func (c *cli) completeVIPs(cmd *cobra.Command, args []string, begin string) ([]string, cobra.ShellCompDirective) {
+	var out []string
+	for _, vip := range c.statusForShell(cmd).VIPs {
+		if s := vip.String(); len(args) == 0 && strings.HasPrefix(s, begin) {
+			out = append(out, s)
+		}
+	}
+	return out, cobra.ShellCompDirectiveNoFileComp
 }

@@ -16,6 +16,7 @@ func (c *cli) completion(root *cobra.Command) *cobra.Command {
 	return &cobra.Command{
 		Use:       "completion bash|fish|zsh",
 		Short:     "Print the completion script for a shell",
+		Long:      "Print the completion script for a shell. It offers the names of members and rules, virtual IPs and\nports as the nlbd at --socket has them.",
 		Example:   "  source <(nlbctl completion bash)",
 		ValidArgs: []string{"bash", "fish", "zsh"},
 		Args: func(cmd *cobra.Command, args []string) error {

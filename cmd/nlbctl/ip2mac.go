@@ -32,6 +32,8 @@ func (c *cli) ip2mac() *cobra.Command {
 		Use:   "ip2mac IP",
 		Short: "Show the MAC addresses and the IGMP group that derive from a virtual IP",
 		Args:  exactly("IP"),
+
+		ValidArgsFunction: c.completeVIPs,
 		RunE: func(_ *cobra.Command, args []string) error {
 			ip, err := netip.ParseAddr(args[0])
 			if err != nil || ip.Zone() != "" {

@@ -19,8 +19,9 @@ func (c *cli) keygen() *cobra.Command {
 		Short: "Make a cluster key, or certificates for remote administration",
 		Long:  "Make a cluster key, which all members need, for membership.key_file." + tlsHelp,
 
-		Example: tlsExample,
-		Args:    exactly(),
+		Example:           tlsExample,
+		Args:              exactly(),
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(*cobra.Command, []string) error {
 			switch {
 			case tls == "" && len(servers)+len(clients) > 0:

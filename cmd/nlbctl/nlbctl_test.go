@@ -640,17 +640,6 @@ func TestValidate(t *testing.T) {
 	nlbctl(t, env{}, "validate", bad+".none").expect(t, failed, "", "no such file")
 }
 
-func TestCompletion(t *testing.T) {
-	for _, shell := range []string{"bash", "fish", "zsh"} {
-		nlbctl(t, env{}, "completion", shell).expect(t, done, "nlbctl", "")
-	}
-	o := nlbctl(t, env{}, "__complete", "--socket", serve(t, newFake()), "stop", "node1", "node")
-	o.expect(t, done, "node2\nnode3\nnode-thirty\n", "")
-	if strings.Contains(o.stdout, "node1") {
-		t.Errorf("a member is offered twice: %s", o.stdout)
-	}
-}
-
 func TestQueryPort(t *testing.T) {
 	f := newFake()
 	socket := serve(t, f)

@@ -140,10 +140,10 @@ func (c *cli) counterTable(w io.Writer, counters []control.PortCounter) {
 // completePorts offers the ports of the rules to the shell as argument n.
 func (c *cli) completePorts(n int) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, args []string, begin string) ([]string, cobra.ShellCompDirective) {
-		s, err := c.askStatus(cmd.Context())
-		if err != nil || len(args) != n {
+		if len(args) != n {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
+		s := c.statusForShell(cmd)
 		var out []string
 		for _, r := range s.Rules {
 			first, _, _ := strings.Cut(r.Ports, "-")

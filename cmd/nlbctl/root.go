@@ -95,6 +95,7 @@ func (c *cli) root() *cobra.Command {
 	}
 	c.flags(root, c.getenv)
 	root.PersistentFlags().StringVarP(&c.format, "output", "o", "table", "output format: table, json or yaml")
+	completeFlag(root, "output", "table", "json", "yaml")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.SuggestionsMinimumDistance = 2
 	root.CompletionOptions.DisableDefaultCmd = true

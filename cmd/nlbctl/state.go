@@ -104,12 +104,8 @@ func (c *cli) setState(ctx context.Context, r control.StateRequest, what string,
 
 // completeMembers offers the names of the members to the shell.
 func (c *cli) completeMembers(cmd *cobra.Command, args []string, begin string) ([]string, cobra.ShellCompDirective) {
-	s, err := c.askStatus(cmd.Context())
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
 	var names []string
-	for _, m := range s.Members {
+	for _, m := range c.statusForShell(cmd).Members {
 		if strings.HasPrefix(m.Name, begin) && !slices.Contains(args, m.Name) {
 			names = append(names, m.Name)
 		}

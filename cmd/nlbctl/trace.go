@@ -34,6 +34,8 @@ With --all the other members report once a second, at most 200 packets each.`,
   nlbctl trace --all --client 2001:db8::7 --for 10s
   nlbctl trace --count 100 -o json`,
 		Args: exactly(),
+
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var err error
 			if r.Client, err = prefix(client); err != nil {

@@ -30,6 +30,8 @@ func (c *cli) validate() *cobra.Command {
 		Use:   "validate FILE",
 		Short: "Check a configuration file",
 		Args:  exactly("FILE"),
+
+		ValidArgsFunction: cobra.FixedCompletions([]string{"yaml", "yml"}, cobra.ShellCompDirectiveFilterFileExt),
 		RunE: func(_ *cobra.Command, args []string) error {
 			_, err := config.Load(args[0])
 			if err != nil && c.format == "table" {

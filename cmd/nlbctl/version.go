@@ -13,6 +13,8 @@ func (c *cli) version() *cobra.Command {
 		Use:   "version",
 		Short: "Show the version of nlbctl",
 		Args:  exactly(),
+
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(*cobra.Command, []string) error {
 			v := struct {
 				Version string `json:"version"`
