@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"fmt"
 	"reflect"
 	"testing"
 
@@ -121,5 +122,30 @@ func TestAskers(t *testing.T) {
 	l.onTold("n2", told{Version: 2, By: string(long)})
 	if n := len(l.askers["n2"].By); n != maxAsker {
 		t.Errorf("keeps %d bytes of a name", n)
+	}
+}
+
+// BenchmarkMoves is the worst: 256 rules with a table of their own each, and 32 members whose
+// buckets all change their owner.
+func BenchmarkMoves(b *testing.B) {
+	var rules []string
+	var members []converge.Info
+	for i := range 32 {
+		members = append(members, infoOf(fmt.Sprint("n", i+1), uint8(i+1)))
+	}
+	for i := range 256 {
+		rules = append(rules, fmt.Sprint("rule", i))
+	}
+	before, after := dealt(rules, members, make([][]int, 257)...), dealt(rules, members, make([][]int, 257)...)
+	for i := range before.assignment.Tables {
+		for j := range before.assignment.Tables[i].Owner {
+			before.assignment.Tables[i].Owner[j] = uint8(1 + j%32)
+			after.assignment.Tables[i].Owner[j] = uint8(1 + (j+1+j/32%31)%32)
+		}
+	}
+	for b.Loop() {
+		if _, all := moves(before, after); all != 257*4096 {
+			b.Fatal(all)
+		}
 	}
 }

@@ -1,11 +1,11 @@
 package agent
 
 import (
-	"cmp"
 	"slices"
 
 	"github.com/opennlb/opennlb/control"
 	"github.com/opennlb/opennlb/converge"
+	"github.com/opennlb/opennlb/nlbhash"
 )
 
 // view is what the members agreed on, with a nil assignment nothing.
@@ -48,14 +48,14 @@ func (v view) owners(table int) converge.Owners {
 }
 
 // moves counts the buckets that changed their owner between two views: the largest
-// [control.MaxMoves] of them by rule and members, and all.
+// [control.MaxMoves] of them by rule and members, and all. The loop waits for it, and there may
+// be hundreds of rules.
 func moves(before, after view) (largest []control.BucketMove, all int) {
 	if before.assignment == nil || after.assignment == nil {
 		return nil, 0
 	}
 	type tables struct{ was, is int }
-	type way struct{ from, to uint8 }
-	counted := make(map[tables]map[way]int) // rules that share both tables are compared once
+	counted := make(map[tables]*ways) // rules that share both tables are compared once
 	rules := append(after.rules(), "")
 	for _, r := range before.rules() {
 		if !slices.Contains(rules, r) {
@@ -64,27 +64,41 @@ func moves(before, after view) (largest []control.BucketMove, all int) {
 	}
 	for _, rule := range rules {
 		pair := tables{before.table(rule), after.table(rule)}
-		ways, ok := counted[pair]
-		if !ok {
-			ways = make(map[way]int)
+		w := counted[pair]
+		if w == nil {
 			was, is := before.owners(pair.was), after.owners(pair.is)
-			for b, from := range was {
-				if is[b] != from {
-					ways[way{from, is[b]}]++
-				}
-			}
-			counted[pair] = ways
+			w = count(&was, &is)
+			counted[pair] = w
 		}
-		for w, n := range ways {
-			largest = append(largest, control.BucketMove{
-				Rule: rule, From: nameOf(before.assignment, w.from), To: nameOf(after.assignment, w.to), Buckets: n,
-			})
-			all += n
+		for from := range w {
+			for to, n := range w[from] {
+				if all += n; n == 0 || len(largest) == control.MaxMoves && n <= largest[len(largest)-1].Buckets {
+					continue
+				}
+				// After those as large, so that they stay in the order of the rules.
+				i := slices.IndexFunc(largest, func(m control.BucketMove) bool { return m.Buckets < n })
+				if i < 0 {
+					i = len(largest)
+				}
+				largest = slices.Insert(largest, i, control.BucketMove{
+					Rule: rule, From: nameOf(before.assignment, uint8(from)), To: nameOf(after.assignment, uint8(to)), Buckets: n,
+				})
+				largest = largest[:min(len(largest), control.MaxMoves)]
+			}
 		}
 	}
-	slices.SortFunc(largest, func(a, b control.BucketMove) int {
-		return cmp.Or(cmp.Compare(b.Buckets, a.Buckets), cmp.Compare(slices.Index(rules, a.Rule), slices.Index(rules, b.Rule)),
-			cmp.Compare(a.From, b.From), cmp.Compare(a.To, b.To))
-	})
-	return slices.Clip(largest[:min(len(largest), control.MaxMoves)]), all
+	return largest, all
+}
+
+// ways is how many buckets went from one member to another, by their priorities; 0 is nobody.
+type ways [nlbhash.MaxPriority + 1][nlbhash.MaxPriority + 1]int
+
+func count(was, is *converge.Owners) *ways {
+	var w ways
+	for b, from := range was {
+		if to := is[b]; to != from {
+			w[from][to]++
+		}
+	}
+	return &w
 }
