@@ -95,15 +95,13 @@ func (m *Membership) receive(b []byte) {
 	}
 }
 
-// deliver hands a message to the reader unless it was not meant for this
-// process, or does not come from the sender's current one.
+// deliver hands a message to the reader unless it was not meant for this process, was
+// received before, or does not come from the present process of a live member. The last
+// also refuses what was recorded from members that are gone; a newcomer whose first words
+// arrive before the news of it must say them again.
 func (m *Membership) deliver(f frame) {
-	if f.to != m.roster.me().Instance {
-		m.count.misdirected.Add(1)
-		return
-	}
-	// A sender not known yet may be a newcomer that knows us already.
-	if c, _, ok := m.roster.find(f.from); ok && c.Instance != f.instance {
+	c, _, ok := m.roster.find(f.from)
+	if f.to != m.roster.me().Instance || !ok || c.Instance != f.instance {
 		m.count.misdirected.Add(1)
 		return
 	}
@@ -120,22 +118,22 @@ func (m *Membership) deliver(f frame) {
 
 // history is what was received from one process.
 type history struct {
-	instance uint64
-	window   window
-	used     time.Time
+	window window
+	used   time.Time
 }
 
-// fresh reports whether f was not received before.
+// fresh reports whether f was not received before. Histories outlast their processes
+// as long as there is room, for a member may be lost from sight and come back.
 func (m *Membership) fresh(f frame) bool {
 	m.historyMu.Lock()
 	defer m.historyMu.Unlock()
-	h, ok := m.history[f.from]
-	if !ok && len(m.history) >= maxSeen {
-		m.forget()
-	}
-	if !ok || h.instance != f.instance {
-		h = &history{instance: f.instance}
-		m.history[f.from] = h
+	h, ok := m.history[f.instance]
+	if !ok {
+		if len(m.history) >= maxSeen {
+			m.forget()
+		}
+		h = &history{}
+		m.history[f.instance] = h
 	}
 	h.used = time.Now()
 	return h.window.first(f.seq)
@@ -143,11 +141,12 @@ func (m *Membership) fresh(f frame) bool {
 
 // forget drops the history that was not used for longest.
 func (m *Membership) forget() {
-	var oldest string
-	for name, h := range m.history {
-		if oldest == "" || h.used.Before(m.history[oldest].used) {
-			oldest = name
+	var oldest *history
+	var of uint64
+	for instance, h := range m.history {
+		if oldest == nil || h.used.Before(oldest.used) {
+			oldest, of = h, instance
 		}
 	}
-	delete(m.history, oldest)
+	delete(m.history, of)
 }

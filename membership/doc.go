@@ -9,6 +9,6 @@
 //
 // What it promises about messages: a message arrives whole, from a holder of
 // the cluster key, at the process it was meant for (not at an earlier or later
-// one of that name), and at most once. What it does not promise: that it
+// one of that name), from the present process of a live member, and at most once. What it does not promise: that it
 // arrives, or in which order.
 package membership

@@ -95,6 +95,14 @@ func (g *guard) pump() {
 	}
 }
 
+// inject hands over a packet as if this member had sent it to itself.
+func (g *guard) inject(p *memberlist.Packet) {
+	select {
+	case g.packets <- p:
+	case <-g.stop:
+	}
+}
+
 func (g *guard) deaf() bool {
 	if g.healthy() {
 		return false

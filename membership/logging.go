@@ -13,6 +13,13 @@ type logBridge struct {
 	log   *slog.Logger
 	every *limiter
 	count *counters
+
+	defended chan struct{} // closed when this member has defended itself for the first time
+	once     sync.Once
+}
+
+func newLogBridge(log *slog.Logger, every *limiter, count *counters) *logBridge {
+	return &logBridge{log: log, every: every, count: count, defended: make(chan struct{})}
 }
 
 // notable are the lines that matter (memberlist v0.7.0: net.go, state.go).
@@ -49,6 +56,9 @@ func (b *logBridge) Write(p []byte) (int, error) {
 			b.log.Warn(n.hint, "detail", line)
 		}
 		return len(p), nil
+	}
+	if strings.Contains(line, "Refuting a suspect message") {
+		b.once.Do(func() { close(b.defended) })
 	}
 	b.log.Debug(line)
 	return len(p), nil

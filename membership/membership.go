@@ -21,7 +21,7 @@ type Options struct {
 	Self      Peer                 // Instance must be random
 	Port      uint16               // TCP and UDP, the same on all members; 0 = any free one
 	Join      []netip.Addr         // where to look for members; own address is skipped
-	Key       []byte               // 32 bytes; nil = unencrypted and unauthenticated
+	Key       []byte               // KeySize bytes; nil = unencrypted and unauthenticated
 	Timing    Timing               // zero fields as in DefaultTiming
 	Preset    string               // what others call Timing: cluster.detection; 0 to 16 letters a-z
 	Transport memberlist.Transport // nil = UDP and TCP on Self.Address and Port; owned by the Membership
@@ -43,6 +43,7 @@ type Membership struct {
 	log    *slog.Logger
 	every  *limiter
 	list   *memberlist.Memberlist
+	keys   *memberlist.Keyring // nil: not encrypted
 	roster *roster
 	count  counters
 	room   int // bytes of a frame that fit a datagram
@@ -54,7 +55,7 @@ type Membership struct {
 	seq     atomic.Uint64
 
 	historyMu sync.Mutex
-	history   map[string]*history // by sender
+	history   map[uint64]*history // by the sender's instance
 
 	stopMu     sync.Mutex
 	stopping   bool
@@ -85,7 +86,7 @@ func Start(ctx context.Context, o Options) (*Membership, error) {
 		every:   newLimiter(time.Minute),
 		inbox:   make(chan Message, inboxSize),
 		refused: make(chan error, 1),
-		history: make(map[string]*history),
+		history: make(map[uint64]*history),
 		flush:   make(chan struct{}),
 	}
 	if m.log == nil {
@@ -126,8 +127,8 @@ func (o *Options) validate() error {
 		return fmt.Errorf("priority is %d: set member.priority to 1 to %d", o.Self.Priority, nlbhash.MaxPriority)
 	case !o.Self.Address.IsValid() || o.Self.Address.IsUnspecified() || o.Self.Address.Zone() != "":
 		return fmt.Errorf("address %q cannot be announced to others: set member.address", o.Self.Address)
-	case o.Key != nil && len(o.Key) != 32:
-		return fmt.Errorf("cluster key has %d bytes, not 32: make one with nlbctl keygen", len(o.Key))
+	case o.Key != nil && len(o.Key) != KeySize:
+		return wrongSize(o.Key)
 	case !isPreset(o.Preset):
 		return fmt.Errorf("detection %q is not a preset: set cluster.detection to one", o.Preset)
 	case o.Transport != nil && o.Port == 0:
@@ -139,7 +140,8 @@ func (o *Options) validate() error {
 
 // listen starts memberlist, not joined to anyone.
 func (m *Membership) listen() error {
-	logger := log.New(&logBridge{log: m.log, every: m.every, count: &m.count}, "", 0)
+	bridge := newLogBridge(m.log, m.every, &m.count)
+	logger := log.New(bridge, "", 0)
 	transport, port := m.opts.Transport, m.opts.Port
 	if transport == nil {
 		s, err := openSocket(netip.AddrPortFrom(m.opts.Self.Address, port), logger)
@@ -148,6 +150,11 @@ func (m *Membership) listen() error {
 		}
 		transport, port = s, s.port()
 	}
+	keyring, err := newKeyring(m.opts.Key)
+	if err != nil {
+		return errors.Join(fmt.Errorf("start membership: %w", err), transport.Shutdown())
+	}
+	m.keys = keyring
 	guard := newGuard(transport, m.opts.Healthy, m.timing.StreamTimeout, &m.count)
 
 	m.roster = newRoster(claim{
@@ -160,7 +167,7 @@ func (m *Membership) listen() error {
 	m.timing.apply(c)
 	c.Name = m.opts.Self.Name
 	c.Label = m.opts.Cluster
-	c.SecretKey = m.opts.Key
+	c.Keyring = keyring
 	c.Transport = guard
 	c.BindAddr, c.BindPort = m.opts.Self.Address.String(), int(port)
 	c.AdvertiseAddr, c.AdvertisePort = c.BindAddr, c.BindPort
@@ -184,6 +191,7 @@ func (m *Membership) listen() error {
 		return errors.Join(fmt.Errorf("start membership: %w", err), guard.Shutdown())
 	}
 	m.list = list
+	m.outdate(guard, bridge.defended)
 	return nil
 }
 

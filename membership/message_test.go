@@ -151,14 +151,18 @@ func TestLeaveFlushes(t *testing.T) {
 
 func TestForeignFramesAreRefused(t *testing.T) {
 	bubble(t, func(t *testing.T, seg *segment) {
-		m := start(t, seg, testOptions(1))
+		all := cluster(t, seg, 2)
+		m, peer := all[0], all[1].opts.Self
 		me := m.opts.Self.Instance
-		good := frame{kind: kindMessage, to: me, instance: 5, seq: 1, from: "x", data: []byte("data")}
+		good := frame{kind: kindMessage, to: me, instance: peer.Instance, seq: 1, from: peer.Name, data: []byte("data")}
 		m.receive(good.encode())
 		m.receive(good.encode()) // again
 		earlier := good
 		earlier.to, earlier.seq = me+1, 2 // for the process before
 		m.receive(earlier.encode())
+		unknown := good
+		unknown.from, unknown.seq = "x", 2
+		m.receive(unknown.encode())
 		m.receive(nil)
 		m.receive([]byte{1, 2, 3})
 		large := good
@@ -169,7 +173,7 @@ func TestForeignFramesAreRefused(t *testing.T) {
 		if n := len(m.Messages()); n != 1 {
 			t.Errorf("%d delivered", n)
 		}
-		if s := m.Stats(); s.Replayed != 1 || s.Misdirected != 1 || s.BadMessage != 5 {
+		if s := m.Stats(); s.Replayed != 1 || s.Misdirected != 2 || s.BadMessage != 5 {
 			t.Errorf("stats %+v", s)
 		}
 	})
@@ -190,11 +194,15 @@ func TestEarlierSenderIsRefused(t *testing.T) {
 func TestHistoryIsBounded(t *testing.T) {
 	bubble(t, func(t *testing.T, seg *segment) {
 		m := start(t, seg, testOptions(1))
-		for i := range 10 * maxSeen {
-			m.receive(frame{kind: kindMessage, to: m.opts.Self.Instance, seq: 1, from: fmt.Sprint("x", i)}.encode())
+		for i := range uint64(10 * maxSeen) {
+			time.Sleep(time.Millisecond)
+			m.fresh(frame{instance: i, seq: 1})
 		}
 		if len(m.history) > maxSeen {
 			t.Errorf("%d senders remembered", len(m.history))
+		}
+		if m.fresh(frame{instance: 10*maxSeen - 1, seq: 1}) {
+			t.Error("the latest one is forgotten")
 		}
 	})
 }

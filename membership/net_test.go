@@ -22,6 +22,7 @@ type segment struct {
 	cut   map[[2]string]bool // by IP, both ways
 	dark  map[string]bool    // by IP
 	loss  float64            // of datagrams
+	tape  *tape              // records everything if not nil
 }
 
 func newSegment() *segment {
@@ -104,6 +105,7 @@ func (h *host) WriteTo(b []byte, addr string) (time.Time, error) {
 		return time.Time{}, fmt.Errorf("datagram of %d bytes", len(b))
 	}
 	now := time.Now()
+	h.seg.recorder().datagram(addr, b)
 	to, _ := h.seg.reach(h.addr, addr)
 	if to == nil || h.seg.loses() {
 		return now, nil
@@ -134,7 +136,7 @@ func (h *host) DialTimeout(addr string, timeout time.Duration) (net.Conn, error)
 	near, far := net.Pipe()
 	select {
 	case to.streams <- namedConn{far, h.addr}:
-		return namedConn{near, to.addr}, nil
+		return h.seg.recorder().stream(addr, namedConn{near, to.addr}), nil
 	default:
 		return nil, errors.New("backlog full")
 	}

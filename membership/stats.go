@@ -11,7 +11,7 @@ type Stats struct {
 	WrongCluster      uint64 // packets and connections of another cluster
 	WrongDetection    uint64 // announcements and state exchanges of members with another cluster.detection
 	BadMessage        uint64 // received messages malformed or too large
-	Misdirected       uint64 // received messages for or from an earlier process of a member
+	Misdirected       uint64 // received messages for an earlier process, or not from the present one of a live member
 	Replayed          uint64 // received messages seen before
 	InboxFull         uint64 // received messages dropped because Messages was not read
 	OutboxFull        uint64 // sends dropped because the peer's queue is full

@@ -1,0 +1,163 @@
+package membership
+
+import (
+	"bytes"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+func key(b byte) []byte { return bytes.Repeat([]byte{b}, KeySize) }
+
+// TestKeyRotation changes the key of a running cluster, member by member, while messages
+// flow: none is lost, nobody is suspected of anything, and who has the old key only is
+// refused afterwards.
+func TestKeyRotation(t *testing.T) {
+	bubble(t, func(t *testing.T, seg *segment) {
+		all := cluster(t, seg, 3)
+		undisturbed(t, all)
+		old, fresh := all[0].opts.Key, key(8)
+
+		sent, got := 0, 0
+		// pause lets ten messages go from each member to each other one, both ways of sending.
+		pause := func() {
+			for i := range 10 {
+				for _, from := range all {
+					for _, to := range all {
+						if from != to {
+							from.Send(to.opts.Self.Name, []byte("x"), i%2 == 0)
+							sent++
+						}
+					}
+				}
+				time.Sleep(50 * time.Millisecond)
+			}
+			time.Sleep(500 * time.Millisecond)
+			for _, m := range all {
+				for ; len(m.Messages()) > 0; got++ {
+					<-m.Messages()
+				}
+			}
+		}
+		for _, step := range []struct {
+			name string
+			do   func(*Membership) error
+			keys [][]byte
+		}{
+			{"add", func(m *Membership) error { return m.AddKey(fresh) }, [][]byte{old, fresh}},
+			{"use", func(m *Membership) error { return m.UseKey(fresh) }, [][]byte{fresh, old}},
+			{"remove", func(m *Membership) error { return m.RemoveKey(old) }, [][]byte{fresh}},
+		} {
+			for _, m := range all {
+				pause()
+				if err := step.do(m); err != nil {
+					t.Fatalf("%s at %s: %v", step.name, m.opts.Self.Name, err)
+				}
+				if err := step.do(m); err != nil {
+					t.Errorf("%s again: %v", step.name, err)
+				}
+				if got := m.Keys(); !slices.EqualFunc(got, step.keys, bytes.Equal) {
+					t.Errorf("%s: keys %x", step.name, got)
+				}
+			}
+		}
+		pause()
+		if got != sent {
+			t.Errorf("%d of %d messages arrived", got, sent)
+		}
+		for _, m := range all {
+			if s := m.Stats(); s.WrongKey != 0 || s.SendErrors != 0 {
+				t.Errorf("%s: %+v", m.opts.Self.Name, s)
+			}
+		}
+
+		late := testOptions(4)
+		_, err := tryStart(t, seg, late)
+		if !errors.Is(err, ErrWrongKey) || !strings.Contains(err.Error(), "another cluster key") || !strings.Contains(err.Error(), "copy it from there") {
+			t.Errorf("with the old key: %v", err)
+		}
+		if all[0].Stats().WrongKey == 0 {
+			t.Error("not counted")
+		}
+		late.Key = fresh
+		m, err := tryStart(t, seg, late)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := m.Leave(time.Second); err != nil {
+			t.Error(err)
+		}
+		eventually(t, time.Second, "it has come and gone", func() bool { return agree(all) })
+		for _, m := range all {
+			select {
+			case <-m.Snapshots():
+			default:
+			}
+		}
+	})
+}
+
+// A member that was left out of the rotation is lost to the others, and says why.
+func TestKeyRotationLeavesOneBehind(t *testing.T) {
+	bubble(t, func(t *testing.T, seg *segment) {
+		all := cluster(t, seg, 3)
+		for _, step := range []func(*Membership) error{
+			func(m *Membership) error { return m.AddKey(key(8)) },
+			func(m *Membership) error { return m.UseKey(key(8)) },
+		} {
+			for _, m := range all[:2] {
+				if err := step(m); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		eventually(t, 3*time.Second, "two are left", func() bool { return agree(all[:2]) && agree(all[2:]) })
+		if all[2].Stats().WrongKey == 0 {
+			t.Error("the one left behind does not know why")
+		}
+		if err := all[2].AddKey(key(8)); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, 10*time.Second, "it has the key, too", func() bool { return agree(all) })
+	})
+}
+
+func TestKeyMistakes(t *testing.T) {
+	bubble(t, func(t *testing.T, seg *segment) {
+		m := start(t, seg, testOptions(1))
+		old := m.opts.Key
+		open := testOptions(2)
+		open.Key, open.Join = nil, nil
+		without := start(t, seg, open)
+		if without.Keys() != nil {
+			t.Error("keys without encryption")
+		}
+		for name, tt := range map[string]struct {
+			err  error
+			want string
+		}{
+			"short":       {m.AddKey(key(8)[:16]), "16 bytes, not 32"},
+			"unknown":     {m.UseKey(key(8)), "add it at all members first"},
+			"in use":      {m.RemoveKey(old), "is in use"},
+			"no key, add": {without.AddKey(key(8)), "without a key"},
+			"no key, use": {without.UseKey(key(8)), "without a key"},
+			"no key, rm":  {without.RemoveKey(key(8)), "without a key"},
+		} {
+			if tt.err == nil || !strings.Contains(tt.err.Error(), tt.want) {
+				t.Errorf("%s: %v", name, tt.err)
+			}
+		}
+		if err := m.AddKey(key(8)); err != nil {
+			t.Fatal(err)
+		}
+		if err := m.AddKey(key(9)); err == nil || !strings.Contains(err.Error(), "remove the old one first") {
+			t.Errorf("a third key: %v", err)
+		}
+		m.Keys()[0][0]++ // a copy
+		if !bytes.Equal(m.Keys()[0], old) {
+			t.Error("the key was changed from outside")
+		}
+	})
+}
