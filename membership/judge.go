@@ -3,6 +3,7 @@ package membership
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"net"
 	"net/netip"
 	"time"
@@ -34,8 +35,17 @@ func (m *Membership) judge(ctx context.Context) {
 	}
 }
 
+// yield notes that this member's name is another's, who would be taken for gone if this
+// one said goodbye.
+func (m *Membership) yield(err error) {
+	if errors.Is(err, ErrDuplicateName) {
+		m.usurper.Store(true)
+	}
+}
+
 // refuse publishes the first refusal; the owner is expected to stop.
 func (m *Membership) refuse(err error) {
+	m.yield(err)
 	select {
 	case m.refused <- err:
 		m.log.Error("this member is refused", "reason", err)

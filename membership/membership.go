@@ -49,6 +49,7 @@ type Membership struct {
 	room   int // bytes of a frame that fit a datagram
 
 	entered atomic.Bool // Start is done
+	usurper atomic.Bool // another member has this one's name, and keeps it
 
 	inbox   chan Message
 	refused chan error
@@ -101,6 +102,7 @@ func Start(ctx context.Context, o Options) (*Membership, error) {
 	background, cancel := context.WithCancel(context.Background())
 	m.cancel = cancel
 	if err := m.enter(ctx); err != nil {
+		m.yield(err)
 		return nil, errors.Join(err, m.Leave(time.Second))
 	}
 

@@ -62,6 +62,7 @@ func TestDuplicateNameIsRefused(t *testing.T) {
 	bubble(t, func(t *testing.T, seg *segment) {
 		all := cluster(t, seg, 4)
 		undisturbed(t, all)
+		time.Sleep(10 * time.Second) // the newcomer's incarnation is higher
 		o := testOptions(5)
 		o.Self.Name = "n03"
 		_, err := tryStart(t, seg, o)

@@ -22,6 +22,9 @@ func (m *Membership) Leave(timeout time.Duration) error {
 		case <-sent:
 		case <-time.After(timeout):
 		}
+		if m.usurper.Load() {
+			return nil
+		}
 		if err := m.list.Leave(timeout); err != nil {
 			return fmt.Errorf("tell the others that this member leaves (they will notice by themselves): %w", err)
 		}
