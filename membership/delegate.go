@@ -122,8 +122,8 @@ type history struct {
 	used   time.Time
 }
 
-// fresh reports whether f was not received before. Histories outlast their processes
-// as long as there is room, for a member may be lost from sight and come back.
+// fresh reports whether f was not received before. Histories outlast their processes,
+// for a member may be lost from sight and come back; of old ones the highest number is left.
 func (m *Membership) fresh(f frame) bool {
 	m.historyMu.Lock()
 	defer m.historyMu.Unlock()
@@ -132,14 +132,15 @@ func (m *Membership) fresh(f frame) bool {
 		if len(m.history) >= maxSeen {
 			m.forget()
 		}
-		h = &history{}
+		h = &history{window: after(m.retired[f.instance])}
+		delete(m.retired, f.instance)
 		m.history[f.instance] = h
 	}
 	h.used = time.Now()
 	return h.window.first(f.seq)
 }
 
-// forget drops the history that was not used for longest.
+// forget retires the history that was not used for longest.
 func (m *Membership) forget() {
 	var oldest *history
 	var of uint64
@@ -148,5 +149,12 @@ func (m *Membership) forget() {
 			oldest, of = h, instance
 		}
 	}
+	if len(m.retired) >= maxRetired {
+		for instance := range m.retired { // any one
+			delete(m.retired, instance)
+			break
+		}
+	}
+	m.retired[of] = oldest.window.top
 	delete(m.history, of)
 }

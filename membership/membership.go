@@ -57,6 +57,7 @@ type Membership struct {
 
 	historyMu sync.Mutex
 	history   map[uint64]*history // by the sender's instance
+	retired   map[uint64]uint64   // highest number received, by instance
 
 	stopMu     sync.Mutex
 	stopping   bool
@@ -88,6 +89,7 @@ func Start(ctx context.Context, o Options) (*Membership, error) {
 		inbox:   make(chan Message, inboxSize),
 		refused: make(chan error, 1),
 		history: make(map[uint64]*history),
+		retired: make(map[uint64]uint64),
 		flush:   make(chan struct{}),
 	}
 	if m.log == nil {

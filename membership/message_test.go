@@ -201,8 +201,16 @@ func TestHistoryIsBounded(t *testing.T) {
 		if len(m.history) > maxSeen {
 			t.Errorf("%d senders remembered", len(m.history))
 		}
-		if m.fresh(frame{instance: 10*maxSeen - 1, seq: 1}) {
-			t.Error("the latest one is forgotten")
+		for _, i := range []uint64{0, 1, 10*maxSeen - 1} {
+			if m.fresh(frame{instance: i, seq: 1}) || !m.fresh(frame{instance: i, seq: 2}) {
+				t.Errorf("process %d is forgotten, or is refused for good", i)
+			}
+		}
+		for i := range uint64(2 * maxRetired) {
+			m.fresh(frame{instance: i, seq: 9})
+		}
+		if len(m.retired) > maxRetired {
+			t.Errorf("%d retired", len(m.retired))
 		}
 	})
 }

@@ -41,5 +41,6 @@ const (
 	outboxBytes  = 8 << 20 // bytes of reliable messages per peer waiting to be sent
 	maxStreams   = 64      // concurrent inbound connections
 	maxStreamLen = 4 << 20 // bytes read from one connection
-	maxSeen      = 64      // addresses of former members that are tried again
+	maxSeen      = 64      // addresses of former members that are tried again; processes whose messages are known one by one
+	maxRetired   = 4096    // processes of which the highest number is known
 )

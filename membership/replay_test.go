@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -115,12 +116,26 @@ func TestReplayOfTheGone(t *testing.T) {
 		all[2].Send("n01", []byte("stop"), true)
 		time.Sleep(100 * time.Millisecond)
 		<-all[0].Messages()
+		seg.load(nil) // so that it has no news of the death
 		if err := all[2].Shutdown(); err != nil {
 			t.Fatal(err)
 		}
 		eventually(t, 3*time.Second, "n03 is dead", func() bool { return agree(all[:2]) })
-		clear(all[0].history) // as if 64 others had been heard since
+		for len(all[0].history) > 0 {
+			all[0].forget() // as if 64 others had been heard since
+		}
 		seg.replay(tape, all[0].roster.me().endpoint())
+		time.Sleep(time.Second)
+		silent(t, all[:2])
+
+		// When nobody remembers its number any more, "it is alive" is believed until it was probed.
+		time.Sleep(2 * time.Minute)
+		seg.replay(tape, all[0].roster.me().endpoint())
+		synctest.Wait()
+		if len(names(all[0])) != 3 {
+			t.Errorf("n01 sees %v: docs/SECURITY.md says otherwise", names(all[0]))
+		}
+		eventually(t, 2*time.Second, "the ghost is gone", func() bool { return agree(all[:2]) })
 		time.Sleep(time.Second)
 		silent(t, all[:2])
 	})

@@ -89,8 +89,9 @@ func (s *segment) load(t *tape) {
 func (s *segment) replay(t *tape, to netip.AddrPort) {
 	intruder := s.attach(netip.AddrPortFrom(testAddr(99), testPort))
 	defer intruder.Shutdown() //nolint:errcheck // has none
-	s.load(nil)               // not what is sent here
-	defer s.load(t)
+	on := s.recorder()
+	s.load(nil) // not what is sent here
+	defer s.load(on)
 	datagrams, streams := t.take()
 	target, _ := s.reach(intruder.addr, to.String())
 	for _, d := range datagrams {

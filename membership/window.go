@@ -1,5 +1,7 @@
 package membership
 
+import "math"
+
 // window tells sequence numbers seen for the first time from repeated ones, so
 // that a recorded datagram sent again is refused (memberlist's encryption does
 // not protect from that). Numbers may come out of order by up to 64*words;
@@ -10,6 +12,15 @@ type window struct {
 }
 
 const words = 256
+
+// after is a window in which everything up to top has been seen.
+func after(top uint64) window {
+	w := window{top: top}
+	for i := range w.seen {
+		w.seen[i] = math.MaxUint64
+	}
+	return w
+}
 
 // first reports whether n is new, and remembers it.
 func (w *window) first(n uint64) bool {
