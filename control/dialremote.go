@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"strconv"
@@ -88,6 +89,8 @@ func (c *Client) unreachableTLS(err error) error {
 		return fmt.Errorf("what answers at %s does not speak TLS: name the port of control.remote.listen", c.at)
 	case strings.Contains(text, "remote error: tls: "): // crypto/tls has no type for these
 		return fmt.Errorf("nlbd at %s refuses the certificate of --cert: it must be of the CA in control.remote.client_ca there, for clients, and not expired: %w", c.at, err)
+	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		return fmt.Errorf("nlbd at %s hung up: it refuses the certificate of --cert, or has too many connections; its log says which", c.at)
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("nlbd at %s does not answer: %w", c.at, err)
 	}

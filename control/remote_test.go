@@ -211,9 +211,14 @@ func TestWrongCertificates(t *testing.T) {
 	_, err = member.Status(t.Context())
 	s.expectError(err, "refuses the certificate of --cert")
 
+	s.client(s.ca, "alice", time.Now())
+	good, err := tls.LoadX509KeyPair(s.path("client.pem"), s.path("client.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, config := range map[string]*tls.Config{
 		"none":    {InsecureSkipVerify: true},
-		"TLS 1.2": {InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12},
+		"TLS 1.2": {InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12, Certificates: []tls.Certificate{good}},
 	} {
 		c := http.Client{Transport: &http.Transport{TLSClientConfig: config}}
 		if resp, err := c.Get("https://" + s.at + "/v1/status"); err == nil {

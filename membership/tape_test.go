@@ -88,7 +88,7 @@ func (s *segment) load(t *tape) {
 // replay sends everything that was recorded to one host, whoever it was meant for.
 func (s *segment) replay(t *tape, to netip.AddrPort) {
 	intruder := s.attach(netip.AddrPortFrom(testAddr(99), testPort))
-	defer intruder.Shutdown() //nolint:errcheck // has none
+	defer intruder.Shutdown()
 	on := s.recorder()
 	s.load(nil) // not what is sent here
 	defer s.load(on)
