@@ -103,10 +103,16 @@ func (m *Membership) deliver(f frame) {
 	c, _, ok := m.roster.find(f.from)
 	if f.to != m.roster.me().Instance || !ok || c.Instance != f.instance {
 		m.count.misdirected.Add(1)
+		if m.every.allow("misdirected") { // harmless just after a restart
+			m.log.Info("message dropped: it is for an earlier process, or from none that is a member now", "from", f.from)
+		}
 		return
 	}
 	if !m.fresh(f) {
 		m.count.replayed.Add(1)
+		if m.every.allow("replayed") {
+			m.log.Warn("message dropped that was received before: somebody repeats what was recorded, or the network does", "from", f.from)
+		}
 		return
 	}
 	select {

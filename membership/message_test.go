@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"log/slog"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -151,8 +153,11 @@ func TestLeaveFlushes(t *testing.T) {
 
 func TestForeignFramesAreRefused(t *testing.T) {
 	bubble(t, func(t *testing.T, seg *segment) {
-		all := cluster(t, seg, 2)
-		m, peer := all[0], all[1].opts.Self
+		var said bytes.Buffer
+		o := testOptions(1)
+		o.Log = slog.New(slog.NewTextHandler(&said, nil))
+		m := start(t, seg, o)
+		peer := start(t, seg, testOptions(2)).opts.Self
 		me := m.opts.Self.Instance
 		good := frame{kind: kindMessage, to: me, instance: peer.Instance, seq: 1, from: peer.Name, data: []byte("data")}
 		m.receive(good.encode())
@@ -175,6 +180,11 @@ func TestForeignFramesAreRefused(t *testing.T) {
 		}
 		if s := m.Stats(); s.Replayed != 1 || s.Misdirected != 2 || s.BadMessage != 5 {
 			t.Errorf("stats %+v", s)
+		}
+		for _, want := range []string{"for an earlier process", "received before"} {
+			if strings.Count(said.String(), want) != 1 {
+				t.Errorf("the log does not say %q once:\n%s", want, said.String())
+			}
 		}
 	})
 }

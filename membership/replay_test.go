@@ -6,6 +6,7 @@ import (
 	"log"
 	"net"
 	"net/netip"
+	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -169,7 +170,7 @@ func TestReplayOnLoopback(t *testing.T) {
 		for i := range n {
 			select {
 			case <-m.Messages():
-			case <-time.After(3 * time.Second):
+			case <-time.After(10 * time.Second):
 				t.Fatalf("%s got %d of %d", m.opts.Self.Name, i, n)
 			}
 		}
@@ -211,8 +212,9 @@ func TestReplayOnLoopback(t *testing.T) {
 			_, _ = io.Copy(io.Discard, c)
 			c.Close()
 		}
-		deadline := time.Now().Add(3 * time.Second)
+		deadline := time.Now().Add(10 * time.Second)
 		for {
+			runtime.Gosched()
 			s := m.Stats()
 			if refused := s.Replayed + s.Misdirected - before.Replayed - before.Misdirected; refused >= count {
 				break
