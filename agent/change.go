@@ -145,9 +145,7 @@ func (l *loop) draft(base uint64, make func(*cluster) (*cluster, error)) (d draf
 		d.result.Version = was.plan.Version
 		return d, nil
 	}
-	for _, m := range converge.Moves(a, l.machine.Preview(next.plan)) {
-		d.result.Moves = append(d.result.Moves, control.Move{Rule: m.Rule, Buckets: m.Buckets})
-	}
+	d.result.Moves, d.result.Buckets = moves(view{a}, view{l.machine.Preview(next.plan)})
 	d.result.Warnings = l.breaks(was, next)
 	return d, nil
 }
@@ -168,8 +166,8 @@ func (l *loop) breaks(was, next *cluster) (warnings []string) {
 	for i := range was.Rules {
 		r := &was.Rules[i]
 		for j := range next.Rules {
-			if n := &next.Rules[j]; n.Name == r.Name && keepTime(r) > 0 && keepTime(n) > 0 && planRule(n).Hash != planRule(r).Hash {
-				warnings = append(warnings, fmt.Sprintf("rule %s: clients may change their member, since what is hashed changes", r.Name))
+			if n := &next.Rules[j]; n.Name == r.Name && planRule(n).Hash != planRule(r).Hash {
+				warnings = append(warnings, fmt.Sprintf("rule %s: what is hashed changes, so clients may change their member; open connections go on", r.Name))
 			}
 		}
 	}

@@ -40,7 +40,7 @@ func TestMoves(t *testing.T) {
 	before := dealt([]string{"web", "old"}, n, []int{2000, 1000, 1096}, []int{4096}, []int{4096})
 	after := dealt([]string{"web", "new"}, n[1:], []int{1500, 2596}, []int{0, 4096}, []int{4096})
 	got, all := moves(before, after)
-	want := []control.BucketMove{
+	want := []control.Move{
 		{Rule: "new", From: "", To: "n3", Buckets: 4096},
 		{Rule: "", From: "n1", To: "n2", Buckets: 4096},
 		{Rule: "old", From: "n1", To: "", Buckets: 4096},
@@ -66,7 +66,7 @@ func TestMoves(t *testing.T) {
 	before, after = dealt(names, n, []int{4096}), dealt(names, n, []int{4090, 6})
 	before.assignment.SlotTable, after.assignment.SlotTable = make([]int, 41), make([]int, 41)
 	got, all = moves(before, after)
-	if len(got) != control.MaxMoves || all != 41*6 || got[0] != (control.BucketMove{Rule: "a", From: "n1", To: "n2", Buckets: 6}) {
+	if len(got) != control.MaxMoves || all != 41*6 || got[0] != (control.Move{Rule: "a", From: "n1", To: "n2", Buckets: 6}) {
 		t.Errorf("%d in all: %+v", all, got)
 	}
 }

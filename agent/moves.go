@@ -50,7 +50,7 @@ func (v view) owners(table int) converge.Owners {
 // moves counts the buckets that changed their owner between two views: the largest
 // [control.MaxMoves] of them by rule and members, and all. The loop waits for it, and there may
 // be hundreds of rules.
-func moves(before, after view) (largest []control.BucketMove, all int) {
+func moves(before, after view) (largest []control.Move, all int) {
 	if before.assignment == nil || after.assignment == nil {
 		return nil, 0
 	}
@@ -76,11 +76,11 @@ func moves(before, after view) (largest []control.BucketMove, all int) {
 					continue
 				}
 				// After those as large, so that they stay in the order of the rules.
-				i := slices.IndexFunc(largest, func(m control.BucketMove) bool { return m.Buckets < n })
+				i := slices.IndexFunc(largest, func(m control.Move) bool { return m.Buckets < n })
 				if i < 0 {
 					i = len(largest)
 				}
-				largest = slices.Insert(largest, i, control.BucketMove{
+				largest = slices.Insert(largest, i, control.Move{
 					Rule: rule, From: nameOf(before.assignment, uint8(from)), To: nameOf(after.assignment, uint8(to)), Buckets: n,
 				})
 				largest = largest[:min(len(largest), control.MaxMoves)]

@@ -33,15 +33,10 @@ type ApplyResult struct {
 	DryRun   bool     `json:"dry_run"`
 	Done     bool     `json:"done"`
 	Changes  []string `json:"changes"`
-	Moves    []Move   `json:"moves"` // rules of which buckets change their owner
+	Buckets  int      `json:"buckets"` // that change their owner
+	Moves    []Move   `json:"moves"`   // the largest of these changes
 	Warnings []string `json:"warnings"`
 	Members  []Result `json:"members"` // who has it on its disk
-}
-
-// Move is how many of a rule's 4096 buckets change their owner.
-type Move struct {
-	Rule    string `json:"rule"` // "" for what no rule covers
-	Buckets int    `json:"buckets"`
 }
 
 // ConfigVersion is one version of the cluster's configuration.

@@ -8,24 +8,24 @@ import (
 
 // Event is something that happened to the cluster, as this member saw it.
 type Event struct {
-	Seq      uint64       `json:"seq"` // counts from 1 since the agent started
-	Time     time.Time    `json:"time"`
-	Kind     string       `json:"kind"` // one word, such as joined, failed, converged
-	Message  string       `json:"message"`
-	Epoch    uint64       `json:"epoch"`
-	Member   string       `json:"member,omitempty"` // that it is about
-	Duration Duration     `json:"duration,omitempty"`
-	Cause    string       `json:"cause,omitempty"` // of a convergence: what changed
-	By       string       `json:"by,omitempty"`    // who asked for it, and at which member
-	Moved    []BucketMove `json:"moved,omitempty"` // by a convergence: the largest [MaxMoves]
-	Buckets  int          `json:"buckets,omitempty"`
+	Seq      uint64    `json:"seq"` // counts from 1 since the agent started
+	Time     time.Time `json:"time"`
+	Kind     string    `json:"kind"` // one word, such as joined, failed, converged
+	Message  string    `json:"message"`
+	Epoch    uint64    `json:"epoch"`
+	Member   string    `json:"member,omitempty"` // that it is about
+	Duration Duration  `json:"duration,omitempty"`
+	Cause    string    `json:"cause,omitempty"` // of a convergence: what changed
+	By       string    `json:"by,omitempty"`    // who asked for it, and at which member
+	Moved    []Move    `json:"moved,omitempty"` // by a convergence: the largest [MaxMoves]
+	Buckets  int       `json:"buckets,omitempty"`
 }
 
 // MaxMoves is how many moves an event lists at most; Event.Buckets counts all.
 const MaxMoves = 16
 
-// BucketMove is buckets of a rule that changed their owner, of 4096.
-type BucketMove struct {
+// Move is buckets of a rule that changed their owner, of 4096.
+type Move struct {
 	Rule    string `json:"rule"` // "" for what no rule covers: the default host
 	From    string `json:"from"` // "" for nobody
 	To      string `json:"to"`   // "" for nobody

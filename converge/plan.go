@@ -187,37 +187,6 @@ func (m *Machine) Asked(s Stamp) (pending bool, refusal string) {
 // Preview is what the view in force would agree on under a plan.
 func (m *Machine) Preview(p *Plan) *Assignment { return build(m.committed, m.committed.Members, p) }
 
-// RuleMoves is how many buckets of a rule change their owner.
-type RuleMoves struct {
-	Rule    string // "" for the default host's
-	Buckets int
-}
-
-// Moves compares the owners in two agreements, for all rules that are in both; where a
-// rule hashes otherwise in the later one, all its buckets are others.
-func Moves(before, after *Assignment) (list []RuleMoves) {
-	slots, exact := predecessors(after.Plan, before.Plan), carry(after.Plan, before.Plan)
-	for slot := range after.SlotTable {
-		moves := RuleMoves{}
-		if slot < len(after.Plan.Rules) {
-			moves.Rule = after.Plan.Rules[slot].Name
-		}
-		was, rehashed := slots[slot], false
-		if was >= 0 && exact[slot] < 0 && slot < len(after.Plan.Rules) {
-			rehashed = before.Plan.Rules[was].Hash != after.Plan.Rules[slot].Hash
-		}
-		for b, owner := range after.Slot(slot).Owner {
-			if was >= 0 && (rehashed || before.Slot(was).Owner[b] != owner) {
-				moves.Buckets++
-			}
-		}
-		if moves.Buckets > 0 {
-			list = append(list, moves)
-		}
-	}
-	return list
-}
-
 // take reports why this member cannot take a plan, "" if it can.
 func (m *Machine) take(p *Plan) string {
 	if m.cfg.Take == nil || p.Stamp() == m.plan.Stamp() {

@@ -81,15 +81,6 @@ func TestBuildPlan(t *testing.T) {
 			}
 		}
 	}
-	moves := Moves(base, a)
-	if len(moves) != 0 {
-		t.Errorf("moves %v", moves)
-	}
-	rehashed := simRules[0]
-	rehashed.Hash = "b"
-	if moves = Moves(base, build(base, members, nextPlan(rehashed))); len(moves) != 1 || moves[0].Rule != "r0" || moves[0].Buckets != len(base.Tables[0].Owner) {
-		t.Errorf("another hash moves %v", moves)
-	}
 }
 
 // TestSetPlan: the coordinator takes a plan that follows, one at a time, and gives it up

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -119,12 +120,9 @@ func (c *cli) applyTable(w io.Writer, res control.ApplyResult) {
 	for _, change := range res.Changes {
 		fmt.Fprintln(w, printable(change))
 	}
-	for _, m := range res.Moves {
-		rule := "rule " + m.Rule
-		if m.Rule == "" {
-			rule = "what no rule covers"
-		}
-		fmt.Fprintf(w, "%s: %d of 4096 buckets get another owner\n", printable(rule), m.Buckets)
+	if res.Buckets > 0 {
+		fmt.Fprintf(w, "%d buckets get another owner:\n", res.Buckets)
+		columns(w, moveRows(res.Moves))
 	}
 	for _, warning := range res.Warnings {
 		fmt.Fprintln(w, c.paint(yellow, "Warning:").String()+" "+printable(warning))
@@ -239,4 +237,16 @@ func (c *cli) configHistory(ctx context.Context) error {
 		}
 		columns(w, rows)
 	})
+}
+
+// moveRows lists who gets buckets from whom.
+func moveRows(moves []control.Move) (rows [][]cell) {
+	for _, m := range moves {
+		rule := "rule " + m.Rule
+		if m.Rule == "" {
+			rule = "what no rule covers"
+		}
+		rows = append(rows, []cell{text("  " + rule), text(cmp.Or(m.From, "nobody") + " to " + cmp.Or(m.To, "nobody")), number(m.Buckets)})
+	}
+	return rows
 }

@@ -17,7 +17,7 @@ func happened(f *fake) {
 	f.Add(control.Event{Time: now, Kind: "join", Message: "third"})
 	f.Add(control.Event{
 		Time: now, Kind: "converged", Message: "epoch 18: 2 members", Epoch: 18, Duration: control.Duration(42 * time.Millisecond),
-		Cause: "node3 is draining", By: "alice at node1", Buckets: 5000, Moved: []control.BucketMove{
+		Cause: "node3 is draining", By: "alice at node1", Buckets: 5000, Moved: []control.Move{
 			{Rule: "", From: "node3", To: "node1", Buckets: 4096}, {Rule: "http", From: "node3", To: "", Buckets: 400},
 			{Rule: "http", From: "node2", To: "node1", Buckets: 300}, {Rule: "dns", From: "node2", To: "node1", Buckets: 100},
 			{Rule: "dns", From: "node2", To: "node3", Buckets: 100},

@@ -142,7 +142,7 @@ func (f *fake) Apply(_ context.Context, r control.ApplyRequest) (control.ApplyRe
 	defer f.mu.Unlock()
 	f.applies = append(f.applies, r)
 	res := control.ApplyResult{Version: 8, Was: 7, Done: !r.DryRun, DryRun: r.DryRun, Changes: []string{"mode: unicast -> igmp", "rule dns: removed"},
-		Moves: []control.Move{{Rule: "http", Buckets: 512}, {Buckets: 4096}}, Warnings: []string{"the cluster MAC becomes another"}}
+		Buckets: 4608, Moves: []control.Move{{Rule: "http", From: "node1", To: "node2", Buckets: 512}, {To: "node2", Buckets: 4096}}, Warnings: []string{"the cluster MAC becomes another"}}
 	if !r.DryRun {
 		res.Members = []control.Result{{Member: "node1", OK: true}, {Member: "node2", Error: "did not answer in time"}}
 	}
@@ -325,7 +325,7 @@ func TestApplyCommand(t *testing.T) {
 		t.Fatal(err)
 	}
 	out := nlbctl(t, env{}, "--socket", socket, "apply", file, "--note", "why")
-	for _, want := range []string{"rule dns: removed", "rule http: 512 of 4096 buckets get another owner", "what no rule covers: 4096",
+	for _, want := range []string{"rule dns: removed", "4608 buckets get another owner", "rule http            node1 to node2    512", "what no rule covers  nobody to node2  4096",
 		"Warning: the cluster MAC becomes another", "Version 8 is in force (it was 7)", "node2 did not answer in time"} {
 		if !strings.Contains(out.stdout, want) {
 			t.Errorf("no %q in\n%s", want, out.stdout)

@@ -58,7 +58,13 @@ func run(ctx context.Context, e env, args []string) int {
 		fmt.Fprintln(e.stdout, "nlbd", fullVersion())
 		return 0
 	}
-	log, err := logger(e.stderr, *format, *verbose)
+	if *format == "auto" && isJournal(e.stderr, os.Getenv("JOURNAL_STREAM")) {
+		*format = "journal"
+	}
+	out := newLines(e.stderr)
+	defer out.Close()
+	e.stderr = out
+	log, err := logger(out, *format, *verbose)
 	if err != nil {
 		fmt.Fprintln(e.stderr, "nlbd:", err)
 		return 2
@@ -107,14 +113,8 @@ func logger(w io.Writer, format string, verbose bool) (*slog.Logger, error) {
 		opt.Level = slog.LevelDebug
 	}
 	text := slog.NewTextHandler(w, opt)
-	if format == "auto" {
-		format = "text"
-		if isJournal(w, os.Getenv("JOURNAL_STREAM")) {
-			format = "journal"
-		}
-	}
 	switch format {
-	case "text":
+	case "auto", "text":
 		return slog.New(text), nil
 	case "json":
 		return slog.New(slog.NewJSONHandler(w, opt)), nil
