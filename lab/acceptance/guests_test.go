@@ -22,10 +22,12 @@ type guests struct {
 	quiet   sync.RWMutex // held by visits, and by who wants none
 	cancel  context.CancelFunc
 	done    sync.WaitGroup
+	longest func() time.Duration // pause of this process
 
 	mu     sync.Mutex // guards what follows, and the guests
 	wrong  []string
-	dead   string // a member whose clients may meet errors, and move
+	lost   []string // visits that met no answer
+	dead   string   // a member whose clients may meet errors, and move
 	visits int
 	failed int
 	slow   int
@@ -41,7 +43,7 @@ type guest struct {
 // visit begins to ask from all addresses, from each about as often as every says.
 func (c *cluster) visit(tcp, udp []netip.Addr, timeout, every time.Duration) *guests {
 	ctx, cancel := context.WithCancel(c.ctx)
-	g := &guests{c: c, timeout: timeout, every: every, cancel: cancel}
+	g := &guests{c: c, timeout: timeout, every: every, cancel: cancel, longest: c.pauses()}
 	for _, a := range tcp {
 		g.list = append(g.list, &guest{src: netip.AddrPortFrom(a, 0)})
 	}
@@ -103,7 +105,7 @@ func (g *guests) ask(one *guest) {
 		g.failed++
 	case err != nil && one.src.Port() == 0:
 		g.failed++
-		g.wrong = append(g.wrong, fmt.Sprintf("%s: %v", one.src, err))
+		g.lost = append(g.lost, fmt.Sprintf("%s: %v", one.src, err))
 	case err != nil:
 		g.failed++
 	case one.member != "" && member != one.member:
@@ -217,14 +219,17 @@ func (g *guests) stop() {
 	g.done.Wait()
 	g.c.t.Logf("%d visits, %d failed, %d took more than 500 ms, %d moved after a silence", g.visits, g.failed, g.slow, g.moved)
 	if g.failed*100 > g.visits && g.dead == "" {
-		g.wrong = append(g.wrong, fmt.Sprintf("%d of %d visits failed", g.failed, g.visits))
+		g.lost = append([]string{fmt.Sprintf("%d of %d visits failed", g.failed, g.visits)}, g.lost...)
 	}
-	complain := g.c.t.Errorf
-	if g.c.stoodStill() { // the machine did; then clients move, and that is no planned change
-		complain = g.c.t.Logf
+	complain, mourn := g.c.t.Errorf, g.c.judge(g.longest()) // an answer may be lost for want of a processor
+	if g.c.stoodStill() {                                   // the machine did; then clients move, and that is no planned change
+		complain, mourn = g.c.t.Logf, g.c.t.Logf
 	}
 	for _, w := range g.wrong[:min(len(g.wrong), 20)] {
 		complain("%s", w)
+	}
+	for _, l := range g.lost[:min(len(g.lost), 5)] {
+		mourn("%s", l)
 	}
 }
 
