@@ -9,14 +9,18 @@ import (
 	"github.com/opennlb/opennlb/control"
 )
 
-// CheckRemote reads the certificates that the configuration names, if it does.
-func CheckRemote(cfg *config.Config, log *slog.Logger) error {
+// CheckRemote warns of certificates that the configuration names and that are not good.
+// It is no error: systemd would not start a member for it.
+func CheckRemote(cfg *config.Config, log *slog.Logger) {
 	if !cfg.Control.Remote.Listen.IsValid() {
-		return nil
+		return
 	}
-	_, err := openAccess(&cfg.Control.Remote, log)
-	return err
+	if _, err := openAccess(&cfg.Control.Remote, log); err != nil {
+		log.Warn(noRemote, "error", err)
+	}
 }
+
+const noRemote = "no remote administration: correct control.remote, then restart"
 
 func openAccess(r *config.Remote, log *slog.Logger) (*control.Access, error) {
 	return control.OpenAccess(control.AccessFiles{Cert: r.Cert, Key: r.Key, ClientCA: r.ClientCA}, r.Admins, r.Readers, log)
@@ -31,7 +35,7 @@ func listenRemote(cfg *config.Config, log *slog.Logger, undo *undo) func(context
 	}
 	access, err := openAccess(r, log)
 	if err != nil {
-		log.Error("no remote administration: correct control.remote, then restart", "error", err)
+		log.Error(noRemote, "error", err)
 		return nil
 	}
 	l, err := net.Listen("tcp", r.Listen.String())

@@ -28,7 +28,7 @@ func (a *api) changes(parse func(http.ResponseWriter, *http.Request) (*change, e
 		caller := CallerOf(r.Context()).named()
 		log := a.log.With("verb", c.verb, "targets", c.targets, "who", caller.Who(), "role", caller.Role, "from", caller.From(), "uid", caller.UID)
 		e := AuditEntry{
-			Time: a.now(), Who: caller.Who(), Role: caller.Role.String(), From: caller.From(),
+			Time: a.now().UTC(), Who: caller.Who(), Role: caller.Role.String(), From: caller.From(),
 			Verb: c.verb, Targets: c.targets, Old: c.old, New: c.new,
 		}
 		if err := a.mayChange(caller); err != nil {

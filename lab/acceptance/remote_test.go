@@ -72,6 +72,9 @@ func TestRemote(t *testing.T) {
 	refused(dir, "mallory", "neither an administrator nor a reader", "stop", n1.Name)
 	c.ok(os.WriteFile(filepath.Join(foreign, "ca.pem"), read(t, filepath.Join(dir, "ca.pem")), 0o600)) // it trusts the member
 	refused(foreign, "alice", "refuses the certificate of --cert", "start", n2.Name)
+	if log := n1.Log(1000); !strings.Contains(log, "connection for remote administration refused") || !strings.Contains(log, "change refused") {
+		t.Errorf("the log of %s does not tell who was refused:\n%s", n1.Name, log)
+	}
 	if s := c.stateOf(n2.Name); s != "stopped" {
 		t.Errorf("%s is %s: a refused request was obeyed", n2.Name, s)
 	}
