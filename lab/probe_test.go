@@ -3,6 +3,7 @@ package lab
 import (
 	"errors"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 )
@@ -91,6 +92,7 @@ func TestProbe(t *testing.T) {
 	}
 	w := well.Stop()["well"]
 	if w.Failed() > 0 || w.Answers()["node2"] != w.Answered || w.Answered < 20 {
-		t.Errorf("the other member: %d of %d failed, answers %v", w.Failed(), len(w.Attempts), w.Answers())
+		i := slices.IndexFunc(w.Attempts, func(a Attempt) bool { return a.Err != nil })
+		t.Errorf("the other member: %d of %d failed, answers %v; the first failure is %+v", w.Failed(), len(w.Attempts), w.Answers(), w.Attempts[max(i, 0)])
 	}
 }
