@@ -57,8 +57,15 @@ func Run(ctx context.Context, cfg *config.Config, opt Options) (err error) {
 	m.hook = newHook(cfg.Notify, m.events, opt.Log)
 	endHook := startHook(m.hook)
 	defer func() { err = errors.Join(err, endHook()) }()
+	var anew time.Time
 	for {
-		if err := m.live(ctx); !errors.Is(err, errAnew) {
+		err := m.live(ctx)
+		switch {
+		case errors.Is(err, errAnew):
+			anew = time.Now()
+		case errors.Is(err, membership.ErrWrongDetection) && time.Since(anew) < anewPatience && ctx.Err() == nil:
+			time.Sleep(anewAfter) // others have not begun anew yet
+		default:
 			return err
 		}
 		m.Log.Info("begin anew under the configuration in force")
@@ -72,6 +79,7 @@ type member struct {
 	key    []byte
 	events *control.EventLog
 	hook   *hook.Hook           // nil: no notify.command
+	last   *cluster             // the configuration in force before; the disk may not have it yet
 	base   *converge.Assignment // what was agreed on before
 	macs   []net.HardwareAddr   // the cluster's so far: others may still have them
 	state  *retained            // as it was then
@@ -89,6 +97,9 @@ func (m *member) live(ctx context.Context) (err error) {
 	}
 	for _, problem := range damaged {
 		log.Error("a version of the configuration is damaged; an earlier one, or that of another member, takes its place", "problem", problem)
+	}
+	if m.last != nil && m.last.plan.Stamp().Above(c.plan.Stamp()) {
+		c = m.last
 	}
 	timing, err := detect(c.Detection)
 	if err != nil {
@@ -227,7 +238,10 @@ func (m *member) begin(s start) start {
 // end remembers what a new beginning has to know.
 func (m *member) end(l *loop) {
 	state := l.machine.Self().State
-	m.base, m.state = l.machine.Committed(), &retained{State: &state, Shares: l.asked}
+	m.last, m.state = l.cluster, &retained{State: &state, Shares: l.asked}
+	if a := l.machine.Committed(); a != nil {
+		m.base = a
+	}
 	if l.ready == nil {
 		m.Ready = nil // was called
 	}

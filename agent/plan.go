@@ -20,6 +20,9 @@ var errAnew = errors.New("begin anew")
 // configuration, and whoever asked for it has his answer.
 const anewAfter = 500 * time.Millisecond
 
+// anewPatience is for how long after that others may still be what they were.
+const anewPatience = 20 * time.Second
+
 // followPlan notices that another configuration is in force.
 func (l *loop) followPlan() error {
 	p := l.machine.Plan()

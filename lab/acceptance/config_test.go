@@ -193,7 +193,8 @@ func TestApplyAtOnce(t *testing.T) {
 	}
 }
 
-// TestApplyMode gives the cluster another MAC address while connections are open.
+// TestApplyMode gives the cluster another MAC address, and other times, while connections
+// are open: all members begin anew.
 func TestApplyMode(t *testing.T) {
 	c := start(t, lab.Options{Clients: 40})
 	for _, m := range c.Members {
@@ -213,18 +214,23 @@ func TestApplyMode(t *testing.T) {
 		c.ok(err)
 		list = append(list, o)
 	}
-	for _, mode := range []string{"multicast", "unicast"} {
+	for _, change := range []struct{ from, to, mode, detection string }{
+		{"mode: unicast", "mode: multicast", "multicast", "normal"},
+		{"detection: normal", "detection: relaxed", "multicast", "relaxed"},
+		{"detection: relaxed", "detection: normal", "multicast", "normal"},
+		{"mode: multicast", "mode: unicast", "unicast", "normal"},
+	} {
+		mode := change.to
 		now := c.clusterYAML(c.Members[0])
-		was := c.status().Mode
-		res, err := c.Members[1].Control().Apply(c.ctx, control.ApplyRequest{File: "test", YAML: strings.Replace(now, "mode: "+was, "mode: "+mode, 1)})
+		res, err := c.Members[1].Control().Apply(c.ctx, control.ApplyRequest{File: "test", YAML: strings.Replace(now, change.from, change.to, 1)})
 		c.ok(err)
 		t.Logf("%s: %s", mode, strings.Join(res.Warnings, "; "))
 		began := time.Now()
 		c.sleep(700 * time.Millisecond)
 		c.converged(3)
 		t.Logf("%s: one cluster again after %s", mode, time.Since(began))
-		if got := c.status().Mode; got != mode {
-			t.Fatalf("mode %s, want %s", got, mode)
+		if s := c.status(); s.Mode != change.mode || s.Detection != change.detection {
+			t.Fatalf("mode %s and detection %s, want %s and %s", s.Mode, s.Detection, change.mode, change.detection)
 		}
 		c.checkVersion(res.Version)
 		c.sleep(time.Second)
@@ -236,7 +242,7 @@ func TestApplyMode(t *testing.T) {
 			_ = o.s.conn.SetReadDeadline(time.Now().Add(5 * time.Second))
 			answer, err := o.reader.ReadString('\n')
 			if err != nil || !strings.HasPrefix(answer, o.s.member) {
-				t.Errorf("%s mode: connection of %s with %s: %q, %v", mode, o.s.conn.LocalAddr(), o.s.member, answer, err)
+				t.Errorf("%s: connection of %s with %s: %q, %v", mode, o.s.conn.LocalAddr(), o.s.member, answer, err)
 			}
 		}
 		c.owners(c.Client.Addrs[30:])
