@@ -76,26 +76,26 @@ type roll struct {
 	id, epoch uint64
 	parts     map[int]bool // which have come
 	want      int
-	heard     map[portrules.ClientKey]time.Time // who is listed, and about when it was active last
+	keys      map[portrules.ClientKey]bool
 }
 
 func (r *roll) complete() bool { return r != nil && len(r.parts) == r.want }
 
 // add takes a part, and returns the roll that it belongs to: r or, where the part is of
 // a later list, another. nil: it is of an earlier one, or makes no sense.
-func (r *roll) add(c clientList, clients []dataplane.Client, now time.Time) *roll {
+func (r *roll) add(c clientList, clients []dataplane.Client) *roll {
 	if c.Parts < 1 || c.Parts > maxParts || c.Part < 0 || c.Part >= c.Parts || r != nil && c.ID < r.id {
 		return nil
 	}
 	if r == nil || c.ID > r.id {
-		r = &roll{id: c.ID, epoch: c.Epoch, want: c.Parts, parts: make(map[int]bool), heard: make(map[portrules.ClientKey]time.Time)}
+		r = &roll{id: c.ID, epoch: c.Epoch, want: c.Parts, parts: make(map[int]bool), keys: make(map[portrules.ClientKey]bool)}
 	}
 	if c.Parts != r.want {
 		return nil
 	}
 	r.parts[c.Part] = true
 	for _, o := range clients {
-		r.heard[o.Key] = now.Add(-o.Silent)
+		r.keys[o.Key] = true
 	}
 	return r
 }

@@ -211,46 +211,7 @@ func (l *loop) onTable(t table) error {
 		return nil
 	}
 	k.refine = false
-	if err := l.engine.Forget(l.nobodys(a, t.clients)); err != nil {
-		return err
-	}
-	return l.yieldClients(l.disputed(a, t.clients))
-}
-
-// disputed lists clients that this member answers in buckets of its own, although another
-// one claims them: the packet that made them this one's was heard late, after the bucket
-// had come, while the former owner had accepted it.
-func (l *loop) disputed(a *converge.Assignment, clients []dataplane.Client) (out []dataplane.Client) {
-	self := l.cfg.Member.Priority
-	for _, c := range clients {
-		slot, ok := l.keep.slot[c.Key.Rule]
-		if !ok || !c.Mine || a.Slot(slot).Owner[c.Key.Bucket] != self {
-			continue
-		}
-		if slices.ContainsFunc(a.Slot(slot).Held, func(h converge.Holding) bool {
-			r := l.keep.claims[nameOf(a, h.Priority)]
-			if h.Priority == self || !h.Buckets.Has(int(c.Key.Bucket)) || r == nil || r.epoch != a.Epoch.N {
-				return false
-			}
-			heard, claimed := r.heard[c.Key]
-			return claimed && l.now.wall.Sub(heard) < l.keep.rules[slot] // else it was let go, and is this one's by right
-		}) {
-			out = append(out, c)
-		}
-	}
-	return out
-}
-
-// yieldClients makes clients others'. One whose packet comes in between is claimed again.
-func (l *loop) yieldClients(clients []dataplane.Client) error {
-	keys := make([]portrules.ClientKey, len(clients))
-	for i := range clients {
-		keys[i] = clients[i].Key
-	}
-	if err := l.engine.Forget(keys); err != nil {
-		return err
-	}
-	return l.engine.Learn(clients)
+	return l.engine.Forget(l.nobodys(a, t.clients))
 }
 
 // claim tells each owner which clients this member keeps in its buckets.
@@ -290,11 +251,7 @@ func (l *loop) nobodys(a *converge.Assignment, clients []dataplane.Client) (keys
 // mayClaim reports whether a member keeps a client, for all that is known.
 func (l *loop) mayClaim(a *converge.Assignment, priority uint8, key portrules.ClientKey) bool {
 	r := l.keep.claims[nameOf(a, priority)]
-	if !r.complete() || r.epoch != a.Epoch.N {
-		return true
-	}
-	_, claimed := r.heard[key]
-	return claimed
+	return !r.complete() || r.epoch != a.Epoch.N || r.keys[key]
 }
 
 func (l *loop) sendClients(to string, clients []dataplane.Client, all bool) {
@@ -324,7 +281,7 @@ func (l *loop) onClients(from string, c clientList) error {
 			return err
 		}
 	}
-	if r := lists[from].add(c, clients, l.now.wall); r != nil {
+	if r := lists[from].add(c, clients); r != nil {
 		lists[from] = r
 		l.keep.refine = l.keep.refine || !c.All && r.complete()
 	}

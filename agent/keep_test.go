@@ -39,25 +39,24 @@ func TestRoll(t *testing.T) {
 	client := func(hash uint64) []dataplane.Client {
 		return []dataplane.Client{{Key: portrules.ClientKey{Hash: hash}}}
 	}
-	t0 := time.Unix(1000, 0)
 	var r *roll
 	if r.complete() {
 		t.Error("no list is complete")
 	}
-	r = r.add(clientList{ID: 5, Epoch: 3, Part: 1, Parts: 2}, client(1), t0)
-	r = r.add(clientList{ID: 5, Epoch: 3, Part: 1, Parts: 2}, client(1), t0)
+	r = r.add(clientList{ID: 5, Epoch: 3, Part: 1, Parts: 2}, client(1))
+	r = r.add(clientList{ID: 5, Epoch: 3, Part: 1, Parts: 2}, client(1))
 	if r.complete() {
 		t.Error("one part twice is not two")
 	}
 	for _, bad := range []clientList{{ID: 4, Part: 0, Parts: 1}, {ID: 5, Part: 0, Parts: 3}, {ID: 6, Part: 2, Parts: 2}, {ID: 6, Parts: maxParts + 1}, {ID: 6, Part: -1, Parts: 2}} {
-		if r.add(bad, nil, t0) != nil {
+		if r.add(bad, nil) != nil {
 			t.Errorf("taken: %+v", bad)
 		}
 	}
-	if r = r.add(clientList{ID: 5, Epoch: 3, Part: 0, Parts: 2}, client(2), t0); !r.complete() || len(r.heard) != 2 || r.epoch != 3 {
+	if r = r.add(clientList{ID: 5, Epoch: 3, Part: 0, Parts: 2}, client(2)); !r.complete() || len(r.keys) != 2 || r.epoch != 3 {
 		t.Errorf("got %+v", r)
 	}
-	if r = r.add(clientList{ID: 6, Epoch: 3, Part: 0, Parts: 1}, client(9), t0); !r.complete() || len(r.heard) != 1 {
+	if r = r.add(clientList{ID: 6, Epoch: 3, Part: 0, Parts: 1}, client(9)); !r.complete() || len(r.keys) != 1 {
 		t.Errorf("a later list does not replace it: %+v", r)
 	}
 }
@@ -68,38 +67,28 @@ func TestNobodys(t *testing.T) {
 	const bucket, rule = 7, 300
 	key := portrules.ClientKey{Rule: rule, Bucket: bucket, Hash: 5}
 	theirs := []dataplane.Client{{Key: key}}
-	mine := []dataplane.Client{{Key: key, Client: portrules.Client{Mine: true}}}
-	t0 := time.Unix(1000, 0)
 	list := func(epoch uint64, keys ...portrules.ClientKey) *roll {
-		clients := make([]dataplane.Client, len(keys))
-		for i := range keys {
-			clients[i].Key = keys[i]
+		r := &roll{epoch: epoch, want: 1, parts: map[int]bool{0: true}, keys: make(map[portrules.ClientKey]bool)}
+		for _, k := range keys {
+			r.keys[k] = true
 		}
-		return (*roll)(nil).add(clientList{Epoch: epoch, Parts: 1}, clients, t0)
+		return r
 	}
-	late := list(9, key)
-	late.heard[key] = t0.Add(-2 * time.Minute)
 	for _, row := range []struct {
 		name    string
 		claims  map[string]*roll
 		owner   uint8
 		clients []dataplane.Client
 		want    int
-
-		disputed int
 	}{
-		{"nobody has told", nil, 1, theirs, 0, 0},
-		{"one of two has told", map[string]*roll{"b": list(9)}, 1, theirs, 0, 0},
-		{"both have told, one of them claims", map[string]*roll{"b": list(9, key), "c": list(9)}, 1, theirs, 0, 0},
-		{"both have told", map[string]*roll{"b": list(9), "c": list(9)}, 1, theirs, 1, 0},
-		{"one told under an earlier epoch", map[string]*roll{"b": list(9), "c": list(8)}, 1, theirs, 0, 0},
-		{"a part is missing", map[string]*roll{"b": list(9), "c": {epoch: 9, want: 2, parts: map[int]bool{0: true}}}, 1, theirs, 0, 0},
-		{"another's bucket", map[string]*roll{"b": list(9), "c": list(9)}, 2, theirs, 0, 0},
-		{"own client", map[string]*roll{"b": list(9), "c": list(9)}, 1, mine, 0, 0},
-		{"own client, claimed", map[string]*roll{"b": list(9), "c": list(9, key)}, 1, mine, 0, 1},
-		{"own client, claimed under an earlier epoch", map[string]*roll{"b": list(9), "c": list(8, key)}, 1, mine, 0, 0},
-		{"own client, let go since", map[string]*roll{"b": list(9), "c": late}, 1, mine, 0, 0},
-		{"own client of another's bucket, claimed", map[string]*roll{"b": list(9, key)}, 2, mine, 0, 0},
+		{"nobody has told", nil, 1, theirs, 0},
+		{"one of two has told", map[string]*roll{"b": list(9)}, 1, theirs, 0},
+		{"both have told, one of them claims", map[string]*roll{"b": list(9, key), "c": list(9)}, 1, theirs, 0},
+		{"both have told", map[string]*roll{"b": list(9), "c": list(9)}, 1, theirs, 1},
+		{"one told under an earlier epoch", map[string]*roll{"b": list(9), "c": list(8)}, 1, theirs, 0},
+		{"a part is missing", map[string]*roll{"b": list(9), "c": {epoch: 9, want: 2, parts: map[int]bool{0: true}}}, 1, theirs, 0},
+		{"another's bucket", map[string]*roll{"b": list(9), "c": list(9)}, 2, theirs, 0},
+		{"own client", map[string]*roll{"b": list(9), "c": list(9)}, 1, []dataplane.Client{{Key: key, Client: portrules.Client{Mine: true}}}, 0},
 	} {
 		a := &converge.Assignment{Epoch: converge.Epoch{N: 9}, SlotTable: []int{0, 0}, Tables: make([]converge.Table, 1),
 			Members: []converge.Info{{Name: "a", Priority: 1}, {Name: "b", Priority: 2}, {Name: "c", Priority: 3}}}
@@ -108,13 +97,10 @@ func TestNobodys(t *testing.T) {
 		for i := range a.Tables[0].Held {
 			a.Tables[0].Held[i].Buckets.Set(bucket)
 		}
-		l := &loop{cfg: &config.Config{Member: config.Member{Name: "a", Priority: 1}}, now: moment{wall: t0.Add(time.Second)}}
+		l := &loop{cfg: &config.Config{Member: config.Member{Name: "a", Priority: 1}}}
 		l.keep.rules, l.keep.slot, l.keep.claims = []time.Duration{time.Minute}, map[uint16]int{rule: 0}, row.claims
 		if got := l.nobodys(a, row.clients); len(got) != row.want {
 			t.Errorf("%s: %v", row.name, got)
-		}
-		if got := l.disputed(a, row.clients); len(got) != row.disputed {
-			t.Errorf("%s: disputed are %v", row.name, got)
 		}
 	}
 }
