@@ -42,6 +42,11 @@ type guest struct {
 
 // visit begins to ask from all addresses, from each about as often as every says.
 func (c *cluster) visit(tcp, udp []netip.Addr, timeout, every time.Duration) *guests {
+	c.t.Helper()
+	// An answer that finds nobody any more would be refused; such an ICMP error is counted by
+	// the member that takes it, and not by the switch.
+	_, err := c.Client.Run(c.ctx, "nft", "add table ip quiet; add chain ip quiet out { type filter hook output priority 0; }; add rule ip quiet out icmp type destination-unreachable drop")
+	c.ok(err)
 	ctx, cancel := context.WithCancel(c.ctx)
 	g := &guests{c: c, timeout: timeout, every: every, cancel: cancel, longest: c.pauses()}
 	for _, a := range tcp {
