@@ -3,7 +3,6 @@
 package agent
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -312,21 +311,6 @@ func dedicatedIP(cfg *config.Config, c *cluster, iface *l2.Interface) error {
 func holds(a net.Addr, addr netip.Addr) bool {
 	prefix, ok := a.(*net.IPNet)
 	return ok && prefix.IP.Equal(addr.AsSlice())
-}
-
-// probe makes sure that no host outside the cluster has a VIP.
-// The last of macs is the cluster's.
-func probe(ctx context.Context, vips []netip.Addr, iface *l2.Interface, macs []net.HardwareAddr) error {
-	for _, vip := range vips {
-		owner, found, err := l2.Probe(ctx, iface, vip, macs[len(macs)-1], l2.QuickProbe())
-		if err != nil {
-			return err
-		}
-		if found && !slices.ContainsFunc(macs, func(m net.HardwareAddr) bool { return bytes.Equal(m, owner) }) {
-			return fmt.Errorf("VIP %s is in use by %s, which is not of this cluster: remove the address there, or choose another VIP", vip, owner)
-		}
-	}
-	return nil
 }
 
 // instance is random, so that peers can tell this start from all others.

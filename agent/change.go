@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -14,7 +15,6 @@ import (
 	"github.com/opennlb/opennlb/config"
 	"github.com/opennlb/opennlb/control"
 	"github.com/opennlb/opennlb/converge"
-	"github.com/opennlb/opennlb/l2"
 )
 
 const (
@@ -187,17 +187,13 @@ func (b backend) check(ctx context.Context, d *draft) error {
 			refusals = append(refusals, m+" did not say whether it can take it: do all members run the same version of nlbd?")
 		}
 	}
-	for _, vip := range d.next.VIPs {
-		if slices.Contains(d.was.VIPs, vip) {
-			continue
-		}
-		owner, found, err := l2.Probe(ctx, b.l.iface, vip, d.mac, l2.QuickProbe())
-		if err != nil {
-			return err
-		}
-		if found {
-			refusals = append(refusals, fmt.Sprintf("VIP %s is in use by %s: remove the address there, or choose another VIP", vip, owner))
-		}
+	added := slices.DeleteFunc(slices.Clone(d.next.VIPs), func(v netip.Addr) bool { return slices.Contains(d.was.VIPs, v) })
+	taken, err := foreignOwners(ctx, added, b.l.iface, []net.HardwareAddr{d.mac})
+	if err != nil {
+		return err
+	}
+	for _, c := range taken {
+		refusals = append(refusals, fmt.Sprintf("VIP %s is in use by %s: remove the address there, or choose another VIP", c.vip, c.mac))
 	}
 	if len(refusals) > 0 {
 		return control.Refuse("nothing was changed: %s", strings.Join(refusals, "; "))
