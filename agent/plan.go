@@ -62,7 +62,7 @@ func (l *loop) compareFile() {
 		return
 	}
 	l.strays = fmt.Sprintf("the section cluster of this member's file differs from configuration %d, which is in force, and does not count: %s: "+
-		"nlbctl apply puts a file in force, nlbctl config prints what is", l.cluster.plan.Version, strings.Join(changes, "; "))
+		"nlbctl apply puts a file in force, nlbctl config prints what is", l.cluster.plan.Version, sum(changes))
 	l.log.Warn(l.strays)
 }
 
@@ -72,10 +72,22 @@ func transition(before, next *cluster) string {
 	if next.Note != "" {
 		text += ", " + next.Note
 	}
+	if before.plan.Version == next.plan.Version {
+		text += "; it was made on another side of a partition, and what was made here, by " + before.By + ", counts no more"
+	}
 	if changes := before.Changes(&next.Cluster); len(changes) > 0 {
-		text += ": " + strings.Join(changes, "; ")
+		text += ": " + sum(changes)
 	}
 	return text
+}
+
+// sum tells changes in one line of bearable length.
+func sum(changes []string) string {
+	const few = 20
+	if more := len(changes) - few; more > 0 {
+		changes = append(changes[:few:few], fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(changes, "; ")
 }
 
 // identityOf is the MAC address that a configuration gives the cluster.
