@@ -123,7 +123,7 @@ table bridge lab {
 	chain faults { type filter hook forward priority 0; }
 	chain count {
 		type filter hook prerouting priority 0;
-		iifname client ip daddr %[1]s tcp flags & (syn|ack) == syn counter name syns
+		iifname client ip daddr %[1]s-10.77.0.199 tcp flags & (syn|ack) == syn counter name syns
 		iifname client ip6 daddr %[2]s tcp flags & (syn|ack) == syn counter name syns
 		iifname client ip daddr %[1]s udp dport 7 counter name datagrams
 		iifname client ip6 daddr %[2]s udp dport 7 counter name datagrams
@@ -131,8 +131,9 @@ table bridge lab {
 }`, VIP, VIP6))
 }
 
-// SYNs is the number of TCP SYNs to the VIPs, repeated ones included, that came
-// from the client host since the lab was built.
+// SYNs is the number of TCP SYNs to the VIPs, and to the addresses up to 10.77.0.199
+// that may become VIPs while the lab runs, repeated ones included, that came from the
+// client host since the lab was built.
 func (s *Switch) SYNs(ctx context.Context) (uint64, error) { return s.counter(ctx, "syns") }
 
 // Datagrams is [Switch.SYNs] for UDP to port 7 of the VIPs. Later fragments do not count.
