@@ -110,6 +110,7 @@ func (l *loop) onTick() error {
 	l.countConnections()
 	l.lookForServices()
 	l.announceDue()
+	l.savePlan()
 	if err := l.keepStep(); err != nil {
 		return err
 	}

@@ -301,7 +301,7 @@ func (b backend) awaitOne(ctx context.Context, member string, s converge.Stamp) 
 			if err != nil {
 				return fmt.Errorf("%w: it takes over the configuration when it is back", err)
 			}
-			return errors.New("has not kept it yet: look whether its state_dir has room, or nlbctl events there")
+			return errors.New("has not kept it yet: look whether its state_dir has room: nlbctl status there tells")
 		}
 	}
 }

@@ -28,14 +28,18 @@ const (
 type history struct {
 	dir string
 
-	mu    sync.Mutex
-	saved converge.Stamp // the latest that is on the disk for good
+	writing sync.Mutex     // one after the other
+	mu      sync.Mutex     // never held while the disk is waited for: the loop asks has
+	saved   converge.Stamp // the latest that is on the disk for good
 }
 
 // openHistory reads the latest version that is not damaged, nil if there is none. problems
 // says what was damaged, and is set aside.
 func openHistory(stateDir string) (h *history, latest *cluster, problems []string, err error) {
 	h = &history{dir: filepath.Join(stateDir, historyDir)}
+	if info, err := os.Lstat(h.dir); err == nil && !info.IsDir() {
+		problems = append(problems, setAside(h.dir, errors.New("it is not a directory")))
+	}
 	if err := os.MkdirAll(h.dir, 0o700); err != nil {
 		return nil, nil, nil, fmt.Errorf("create %s: %w", h.dir, err)
 	}
@@ -50,13 +54,19 @@ func openHistory(stateDir string) (h *history, latest *cluster, problems []strin
 			h.saved = c.plan.Stamp()
 			return h, c, problems, nil
 		}
-		problem := fmt.Sprintf("%s cannot be used: %v", path, err)
-		if err := os.Rename(path, path+".damaged"); err == nil {
-			problem += ": it is kept as " + name + ".damaged"
-		}
-		problems = append(problems, problem)
+		problems = append(problems, setAside(path, err))
 	}
 	return h, nil, problems, nil
+}
+
+// setAside makes room for what belongs at a path, and tells why and where to.
+func setAside(path string, reason error) (problem string) {
+	problem = fmt.Sprintf("%s cannot be used: %v", path, reason)
+	aside := path + ".damaged"
+	if err := errors.Join(os.RemoveAll(aside), os.Rename(path, aside)); err != nil {
+		return problem + ": " + err.Error()
+	}
+	return problem + ": it is kept as " + filepath.Base(aside)
 }
 
 // files lists the names of all versions, the latest first.
@@ -105,8 +115,8 @@ func (h *history) keep(p *converge.Plan) <-chan error {
 }
 
 func (h *history) save(p *converge.Plan) error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
+	h.writing.Lock()
+	defer h.writing.Unlock()
 	data, err := json.Marshal(p)
 	if err != nil {
 		return fmt.Errorf("encode configuration %d: %w", p.Version, err)
@@ -114,9 +124,7 @@ func (h *history) save(p *converge.Plan) error {
 	if err := replaceFile(filepath.Join(h.dir, versionFile(p.Stamp())), append(data, '\n'), true); err != nil {
 		return fmt.Errorf("keep configuration %d: %w", p.Version, err)
 	}
-	if p.Stamp().Above(h.saved) {
-		h.saved = p.Stamp()
-	}
+	h.note(p.Stamp())
 	names, err := h.files()
 	if err != nil {
 		return err
@@ -127,6 +135,14 @@ func (h *history) save(p *converge.Plan) error {
 		}
 	}
 	return nil
+}
+
+func (h *history) note(s converge.Stamp) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if s.Above(h.saved) {
+		h.saved = s
+	}
 }
 
 // has reports whether a version, or a later one, is on the disk.

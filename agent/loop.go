@@ -62,6 +62,9 @@ type loop struct {
 	vips       []netip.Addr      // that this host has
 	anew       time.Time         // when all begins anew, with another identity; zero: not at all
 	strays     string            // how the member's file differs from the configuration in force
+	saving     <-chan error      // of the configuration in force, or one before; nil: none is under way
+	nextSave   time.Time         // not before
+	unsaved    string            // why the last save did not succeed
 	change     change            // of the configuration, which this member coordinates
 	epoch      uint64            // saved in state_dir, or about to be
 	epochs     *epochs

@@ -23,6 +23,9 @@ const anewAfter = 500 * time.Millisecond
 // anewPatience is for how long after that others may still be what they were.
 const anewPatience = 20 * time.Second
 
+// saveAgain is the pause before a full disk is tried again.
+const saveAgain = 3 * time.Second
+
 // followPlan notices that another configuration is in force.
 func (l *loop) followPlan() error {
 	p := l.machine.Plan()
@@ -38,12 +41,8 @@ func (l *loop) followPlan() error {
 	l.keep.follow(next.Rules)
 	l.missing, l.nextLook, l.deserted = nil, time.Time{}, make([]bool, len(next.Rules))
 	l.noticed = converge.Epoch{}
-	saved := l.history.keep(p)
-	go func() {
-		if err := <-saved; err != nil {
-			l.log.Error("a restart may forget the configuration in force: make room in state_dir", "error", err)
-		}
-	}()
+	l.nextSave = time.Time{}
+	l.savePlan()
 	l.compareFile()
 	l.event(converge.Event{Kind: "config", Text: transition(before, next)})
 	if l.identityOf(next) != l.identityOf(before) || next.Detection != before.Detection {
@@ -51,6 +50,24 @@ func (l *loop) followPlan() error {
 		l.event(converge.Event{Kind: "config", Text: "every member begins anew: the cluster MAC or the detection is another"})
 	}
 	return nil
+}
+
+// savePlan has the configuration in force written to the disk, beside the loop, and tries
+// again for as long as the disk refuses it.
+func (l *loop) savePlan() {
+	select {
+	case err := <-l.saving:
+		l.saving, l.unsaved = nil, ""
+		if err != nil {
+			l.unsaved = fmt.Sprintf("a restart may forget the configuration in force: %v: make room in state_dir", err)
+			l.log.Error(l.unsaved)
+			l.nextSave = l.now.wall.Add(saveAgain)
+		}
+	default:
+	}
+	if l.saving == nil && !l.history.has(l.cluster.plan.Stamp()) && !l.now.wall.Before(l.nextSave) {
+		l.saving = l.history.keep(l.cluster.plan)
+	}
 }
 
 // compareFile notices that the section cluster of the member's file, which counts only

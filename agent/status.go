@@ -166,6 +166,9 @@ func (l *loop) warnings() []string {
 	if l.strays != "" {
 		out = append(out, l.strays)
 	}
+	if l.unsaved != "" {
+		out = append(out, l.unsaved)
+	}
 	for _, m := range l.machine.Misfits() {
 		out = append(out, m.Name+" is left out: "+m.Reason)
 	}
