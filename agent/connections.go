@@ -8,7 +8,7 @@ import (
 	"github.com/opennlb/opennlb/control"
 	"github.com/opennlb/opennlb/converge"
 	"github.com/opennlb/opennlb/dataplane"
-	"github.com/opennlb/opennlb/dataplane/ebpf"
+	"github.com/opennlb/opennlb/dataplane/sockets"
 	"github.com/opennlb/opennlb/portrules"
 )
 
@@ -25,7 +25,7 @@ type drain struct {
 // census is who was connected to a VIP at one moment.
 type census struct {
 	epoch uint64
-	conns []ebpf.Conn
+	conns []sockets.Conn
 	kept  []dataplane.Client // that stay with this member, see keeping
 	err   error
 }
@@ -56,12 +56,12 @@ func (l *loop) countConnections() {
 }
 
 // connections are those with sockets and, if nat, those that the kernel passes on.
-func connections(vips []netip.Addr, nat bool) ([]ebpf.Conn, error) {
-	conns, err := ebpf.Established(vips)
+func connections(vips []netip.Addr, nat bool) ([]sockets.Conn, error) {
+	conns, err := sockets.Established(vips)
 	if err != nil || !nat {
 		return conns, err
 	}
-	forwarded, err := ebpf.Forwarded(vips)
+	forwarded, err := sockets.Forwarded(vips)
 	return append(conns, forwarded...), err
 }
 
@@ -141,7 +141,7 @@ func (l *loop) drained(c census) error {
 		l.event(converge.Event{Kind: "drained", Text: "the last connection closed"})
 	case late:
 		for _, c := range conns {
-			if err := ebpf.Kill(c); err != nil {
+			if err := sockets.Kill(c); err != nil {
 				l.log.Warn("close a connection left at the end of the drain", "client", c.Remote, "error", err)
 			}
 		}

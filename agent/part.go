@@ -5,7 +5,7 @@ import (
 	"slices"
 
 	"github.com/opennlb/opennlb/control"
-	"github.com/opennlb/opennlb/dataplane/ebpf"
+	"github.com/opennlb/opennlb/dataplane/sockets"
 	"github.com/opennlb/opennlb/portrules"
 )
 
@@ -80,9 +80,9 @@ func look(p *control.Part, r control.ExplainRequest, nat bool) {
 	if protocol == 0 {
 		return
 	}
-	if listeners, err := ebpf.Listeners(); err == nil {
+	if listeners, err := sockets.Listeners(); err == nil {
 		p.Listens = "no"
-		if slices.ContainsFunc(listeners, func(l ebpf.Listener) bool { return l.Takes(r.VIP, protocol, r.Port) }) {
+		if slices.ContainsFunc(listeners, func(l sockets.Listener) bool { return l.Takes(r.VIP, protocol, r.Port) }) {
 			p.Listens = "yes"
 		}
 	}

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/opennlb/opennlb/converge"
-	"github.com/opennlb/opennlb/dataplane/ebpf"
+	"github.com/opennlb/opennlb/dataplane/sockets"
 	"github.com/opennlb/opennlb/nlbhash"
 	"github.com/opennlb/opennlb/portrules"
 )
@@ -62,7 +62,7 @@ func (l *loop) onLook(found services) error {
 // findServices finds the rules of few ports that have no listener on any of them, nor a
 // connection that is passed on behind NAT.
 func findServices(vips []netip.Addr, rules []portrules.Rule, nat bool) (services, error) {
-	listeners, err := ebpf.Listeners()
+	listeners, err := sockets.Listeners()
 	if err != nil {
 		return services{}, err
 	}
@@ -71,26 +71,26 @@ func findServices(vips []netip.Addr, rules []portrules.Rule, nat bool) (services
 		return found, nil
 	}
 	found.nat = true
-	conns, err := ebpf.Forwarded(vips)
+	conns, err := sockets.Forwarded(vips)
 	if err != nil {
 		return services{nat: true}, err
 	}
 	found.missing = slices.DeleteFunc(found.missing, func(m missing) bool {
 		r := rules[m.rule]
-		return slices.ContainsFunc(conns, func(c ebpf.Conn) bool {
+		return slices.ContainsFunc(conns, func(c sockets.Conn) bool {
 			return c.Local.Addr() == m.vip && r.First <= c.Local.Port() && c.Local.Port() <= r.Last
 		})
 	})
 	return found, nil
 }
 
-func unserved(vips []netip.Addr, rules []portrules.Rule, listeners []ebpf.Listener) (found []missing) {
+func unserved(vips []netip.Addr, rules []portrules.Rule, listeners []sockets.Listener) (found []missing) {
 	for i, r := range rules {
 		if r.Mode == portrules.Disabled || r.Last-r.First >= fewPorts {
 			continue
 		}
 		for _, vip := range vips {
-			if (!r.VIP.IsValid() || r.VIP == vip) && !slices.ContainsFunc(listeners, func(s ebpf.Listener) bool { return serves(s, vip, r) }) {
+			if (!r.VIP.IsValid() || r.VIP == vip) && !slices.ContainsFunc(listeners, func(s sockets.Listener) bool { return serves(s, vip, r) }) {
 				found = append(found, missing{i, vip})
 				break
 			}
@@ -100,7 +100,7 @@ func unserved(vips []netip.Addr, rules []portrules.Rule, listeners []ebpf.Listen
 }
 
 // serves reports whether a socket takes what comes to some port of a rule.
-func serves(s ebpf.Listener, vip netip.Addr, r portrules.Rule) bool {
+func serves(s sockets.Listener, vip netip.Addr, r portrules.Rule) bool {
 	port := s.Local.Port()
 	return r.First <= port && port <= r.Last && r.Protocol.Has(s.Protocol) && s.Takes(vip, s.Protocol, port)
 }

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/opennlb/opennlb/dataplane"
+	"github.com/opennlb/opennlb/dataplane/sockets"
 	"github.com/opennlb/opennlb/nlbhash"
 )
 
@@ -41,11 +42,11 @@ func (e *Engine) open(setup dataplane.Setup) (takeover bool, err error) {
 		return false, err
 	}
 	e.undos.OnClose(unlock)
-	diag, err := openSockets()
+	diag, err := sockets.OpenLookup()
 	if err != nil {
 		return false, err
 	}
-	e.undos.OnClose(diag.close)
+	e.undos.OnClose(diag.Close)
 
 	way := passageOf(setup.Cluster, setup.Member)
 	e.guard, takeover, err = openGuard(name, dev, way, setup.SourceMAC, setup.ClusterMAC)
@@ -82,7 +83,7 @@ func (e *Engine) open(setup dataplane.Setup) (takeover bool, err error) {
 		return takeover, err
 	}
 	e.undos.OnClose(e.ring.close)
-	e.judge = newJudge(setup.Priority, setup.BeaconKey, diag.has)
+	e.judge = newJudge(setup.Priority, setup.BeaconKey, diag.Has)
 	ended := make(chan error, 1)
 	go func() { ended <- e.read() }()
 	e.undos.OnClose(func() error { return errors.Join(e.ring.stop(), <-ended) })

@@ -7,12 +7,14 @@ import (
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
+	"github.com/opennlb/opennlb/dataplane/sockets"
 	"github.com/opennlb/opennlb/portrules"
 )
 
 // Attributes of nfnetlink_conntrack.h.
 const (
-	ipsConfirmed  = 1 << 3 // nf_conntrack_common.h: every entry has it
+	ipsSeenReply  = 1 << 1 // nf_conntrack_common.h
+	ipsConfirmed  = 1 << 3 // every entry has it
 	ctaNATDst     = 13
 	ctaNATv4Min   = 1
 	ctaNATv6Min   = 4
@@ -44,9 +46,9 @@ func enterEntry(t testing.TB, flow portrules.Flow, e entry) (end func()) {
 	if e.state == 0 {
 		e.state = nl.TCP_CONNTRACK_ESTABLISHED
 	}
-	req := conntrackRequest(nl.IPCTNL_MSG_CT_NEW, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ACK, family)
-	req.AddData(tuple(nl.CTA_TUPLE_ORIG, flow))
-	req.AddData(tuple(nl.CTA_TUPLE_REPLY, portrules.Flow{Src: flow.Dst, Dst: flow.Src}))
+	req := sockets.ConntrackRequest(nl.IPCTNL_MSG_CT_NEW, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ACK, family)
+	req.AddData(sockets.Tuple(nl.CTA_TUPLE_ORIG, flow))
+	req.AddData(sockets.Tuple(nl.CTA_TUPLE_REPLY, portrules.Flow{Src: flow.Dst, Dst: flow.Src}))
 	req.AddData(nl.NewRtAttr(nl.CTA_TIMEOUT, nl.BEUint32Attr(600)))
 	if !e.unanswered {
 		req.AddData(nl.NewRtAttr(nl.CTA_STATUS, nl.BEUint32Attr(ipsSeenReply|ipsConfirmed)))
@@ -64,8 +66,8 @@ func enterEntry(t testing.TB, flow portrules.Flow, e entry) (end func()) {
 		t.Fatalf("enter %v %+v into the connection table: %v", flow, e, err)
 	}
 	return func() {
-		req := conntrackRequest(nl.IPCTNL_MSG_CT_DELETE, unix.NLM_F_ACK, family)
-		req.AddData(tuple(nl.CTA_TUPLE_ORIG, flow))
+		req := sockets.ConntrackRequest(nl.IPCTNL_MSG_CT_DELETE, unix.NLM_F_ACK, family)
+		req.AddData(sockets.Tuple(nl.CTA_TUPLE_ORIG, flow))
 		if _, err := req.Execute(unix.NETLINK_NETFILTER, 0); err != nil {
 			t.Errorf("take %v out of the connection table: %v", flow, err)
 		}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/vishvananda/netlink/nl"
 
+	"github.com/opennlb/opennlb/dataplane/sockets"
 	"github.com/opennlb/opennlb/portrules"
 	"github.com/opennlb/opennlb/portrules/frames"
 )
@@ -82,17 +83,17 @@ func TestKillForwarded(t *testing.T) {
 	} {
 		vips := []netip.Addr{flow.Dst.Addr()}
 		enterEntry(t, flow, entry{})
-		list, err := Forwarded(vips)
+		list, err := sockets.Forwarded(vips)
 		if err != nil || len(list) != 1 {
 			t.Fatalf("%v listed, %v", list, err)
 		}
 		successor := list[0] // with the same ends
-		successor.cookie++
+		successor.Cookie++
 		for _, kill := range []struct {
-			Conn
+			sockets.Conn
 			left bool
 		}{{successor, true}, {list[0], false}, {list[0], false}} {
-			if err := Kill(kill.Conn); err != nil {
+			if err := sockets.Kill(kill.Conn); err != nil {
 				t.Errorf("kill %+v: %v", kill.Conn, err)
 			}
 			if err := checkListed(vips, flow, kill.left); err != nil {
@@ -120,13 +121,13 @@ func TestWithoutNAT(t *testing.T) {
 }
 
 func checkListed(vips []netip.Addr, flow portrules.Flow, listed bool) error {
-	var want []Conn
+	var want []sockets.Conn
 	if listed {
-		want = []Conn{{Local: flow.Dst, Remote: flow.Src, NAT: true}}
+		want = []sockets.Conn{{Local: flow.Dst, Remote: flow.Src, NAT: true}}
 	}
-	list, err := Forwarded(vips)
+	list, err := sockets.Forwarded(vips)
 	for i := range list {
-		list[i].State, list[i].cookie = 0, 0
+		list[i].State, list[i].Cookie = 0, 0
 	}
 	if err != nil || !slices.Equal(list, want) {
 		return fmt.Errorf("%v listed (%v), want %v", list, err, want)

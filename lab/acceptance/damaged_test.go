@@ -139,7 +139,7 @@ func damages() []damage {
 			}
 			return inDir("epoch", overwrite("99999999999999999999999\n"))(dir)
 		}, "forget the last epoch"},
-		{"nothing left at all", func(dir string) error { return os.RemoveAll(dir) }, ""},
+		{"nothing left at all", os.RemoveAll, ""},
 	}
 }
 

@@ -1,4 +1,4 @@
-package ebpf
+package sockets
 
 import (
 	"errors"
@@ -9,7 +9,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/opennlb/opennlb/portrules"
 	"github.com/opennlb/opennlb/portrules/frames"
 )
 
@@ -73,7 +72,7 @@ func TestEstablished(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, c := range got {
-			c.cookie = 0
+			c.Cookie = 0
 			if _, ok := want[c]; !ok {
 				t.Errorf("%+v listed", c)
 			}
@@ -89,7 +88,7 @@ func TestEstablished(t *testing.T) {
 				t.Errorf("kill %+v: %v", c, err)
 			}
 		}
-		c.cookie = 0
+		c.Cookie = 0
 		if _, err := want[c].client.Read(make([]byte, 1)); !errors.Is(err, unix.ECONNRESET) {
 			t.Errorf("client of killed %+v: %v, want reset", c, err)
 		}
@@ -117,46 +116,5 @@ func awaitEnd(t *testing.T, client *net.TCPConn) {
 	})
 	if err != nil {
 		t.Error(err)
-	}
-}
-
-// A connection counts until it is over: what is left of it in TIME_WAIT would meet the
-// segments of the client's next one, which is the new owner's.
-func TestTimeWaitIsNoConnection(t *testing.T) {
-	enterNamespace(t)
-	ownEverything(t)
-	e := openEngine(t, "auto", options{})
-	p := frames.Policy(nil)
-	for i := range p.Tables {
-		for b := range p.Tables[i] {
-			p.Tables[i][b] = portrules.Residual
-		}
-	}
-	serve(t, e, p)
-	listener, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(vipPort(22)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	client, err := net.DialTCP("tcp", net.TCPAddrFromAddrPort(testClient), net.TCPAddrFromAddrPort(vipPort(22)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	server, err := listener.AcceptTCP()
-	if err != nil {
-		t.Fatal(err)
-	}
-	ack := frames.TCPFrame(testClient, vipPort(22), frames.ACK)
-	if err := e.runTC(ack, portrules.Accept); err != nil {
-		t.Errorf("established: %v", err)
-	}
-	server.Close() // first, so it goes to TIME_WAIT
-	awaitEnd(t, client)
-	if err := e.runTC(ack, portrules.Accept); err != nil {
-		t.Errorf("the client has not closed yet: %v", err)
-	}
-	client.Close()
-	if err := e.runTC(ack, portrules.Drop); err != nil {
-		t.Errorf("over: %v", err)
 	}
 }

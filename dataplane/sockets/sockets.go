@@ -1,4 +1,4 @@
-package ebpf
+package sockets
 
 import (
 	"cmp"
@@ -20,7 +20,7 @@ type Conn struct {
 	State         uint8 // TCP_ESTABLISHED is 1, the others follow (linux/tcp_states.h); of one behind NAT see linux/netfilter/nf_conntrack_tcp.h
 	NAT           bool  // an entry of the connection table: see Forwarded
 
-	cookie uint64 // the kernel's name for this very socket or entry
+	Cookie uint64 // the kernel's name for this very socket or entry
 }
 
 // States that inet_diag knows, as bits by number.
@@ -113,7 +113,7 @@ func (r diagRequest) Serialize() []byte {
 	binary.BigEndian.PutUint16(id[idPorts+2:], r.conn.Remote.Port())
 	copy(id[idLocal:], r.conn.Local.Addr().AsSlice())
 	copy(id[idRemote:], r.conn.Remote.Addr().AsSlice())
-	binary.NativeEndian.PutUint64(id[idCookie:], r.conn.cookie)
+	binary.NativeEndian.PutUint64(id[idCookie:], r.conn.Cookie)
 	return b
 }
 
@@ -134,6 +134,6 @@ func parseConn(b []byte) (Conn, error) {
 		Local:  netip.AddrPortFrom(addr(idLocal), port(idPorts)),
 		Remote: netip.AddrPortFrom(addr(idRemote), port(idPorts+2)),
 		State:  state,
-		cookie: binary.NativeEndian.Uint64(id[idCookie:]),
+		Cookie: binary.NativeEndian.Uint64(id[idCookie:]),
 	}, nil
 }

@@ -1,4 +1,4 @@
-package ebpf
+package sockets
 
 import (
 	"encoding/binary"
@@ -27,7 +27,7 @@ const (
 func Forwarded(vips []netip.Addr) ([]Conn, error) {
 	var out []Conn
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
-		req := conntrackRequest(nl.IPCTNL_MSG_CT_GET, unix.NLM_F_DUMP, family)
+		req := ConntrackRequest(nl.IPCTNL_MSG_CT_GET, unix.NLM_F_DUMP, family)
 		// The table may be large: the kernel sends only what is behind NAT. (Linux 5.17)
 		want := nl.BEUint32Attr(ipsDstNAT | ipsSeenReply)
 		req.AddData(nl.NewRtAttr(nl.CTA_STATUS, want))
@@ -45,6 +45,25 @@ func Forwarded(vips []netip.Addr) ([]Conn, error) {
 	return out, nil
 }
 
+// ProbeForwarded asks the connection table for its size. That the kernel loads the
+// module with it matters: the programs are bound to the module once, and the first
+// container may start after nlbd.
+func ProbeForwarded() error {
+	const getStats = 5 // IPCTNL_MSG_CT_GET_STATS
+	req := ConntrackRequest(getStats, unix.NLM_F_ACK, unix.AF_UNSPEC)
+	if _, err := req.Execute(unix.NETLINK_NETFILTER, 0); err != nil {
+		return fmt.Errorf("ask for the connection table: %w", err)
+	}
+	return nil
+}
+
+// ConntrackRequest begins a request about the connection table. (linux/netfilter/nfnetlink_conntrack.h)
+func ConntrackRequest(operation, flags int, family uint8) *nl.NetlinkRequest {
+	req := nl.NewNetlinkRequest(unix.NFNL_SUBSYS_CTNETLINK<<8|operation, flags)
+	req.AddData(&nl.Nfgenmsg{NfgenFamily: family, Version: nl.NFNETLINK_V0})
+	return req
+}
+
 // killForwarded deletes the entry of a connection. Its next segment finds none, and
 // draws a reset from whoever owns the bucket then.
 func killForwarded(c Conn) error {
@@ -52,9 +71,9 @@ func killForwarded(c Conn) error {
 	if c.Local.Addr().Is6() {
 		family = unix.AF_INET6
 	}
-	req := conntrackRequest(nl.IPCTNL_MSG_CT_DELETE, unix.NLM_F_ACK, family)
-	req.AddData(tuple(nl.CTA_TUPLE_ORIG, portrules.Flow{Src: c.Remote, Dst: c.Local}))
-	req.AddData(nl.NewRtAttr(nl.CTA_ID, nl.BEUint32Attr(uint32(c.cookie))))
+	req := ConntrackRequest(nl.IPCTNL_MSG_CT_DELETE, unix.NLM_F_ACK, family)
+	req.AddData(Tuple(nl.CTA_TUPLE_ORIG, portrules.Flow{Src: c.Remote, Dst: c.Local}))
+	req.AddData(nl.NewRtAttr(nl.CTA_ID, nl.BEUint32Attr(uint32(c.Cookie))))
 	_, err := req.Execute(unix.NETLINK_NETFILTER, 0)
 	if err != nil && !errors.Is(err, unix.ENOENT) {
 		return fmt.Errorf("end connection of %v behind NAT: %w", c.Remote, err)
@@ -62,8 +81,8 @@ func killForwarded(c Conn) error {
 	return nil
 }
 
-// tuple is an attribute that names one direction of a TCP connection.
-func tuple(kind int, flow portrules.Flow) *nl.RtAttr {
+// Tuple is an attribute that names one direction of a TCP connection.
+func Tuple(kind int, flow portrules.Flow) *nl.RtAttr {
 	source, destination := nl.CTA_IP_V4_SRC, nl.CTA_IP_V4_DST
 	if flow.Src.Addr().Is6() {
 		source, destination = nl.CTA_IP_V6_SRC, nl.CTA_IP_V6_DST
@@ -109,7 +128,7 @@ func parseForwarded(b []byte) (c Conn, ok bool) {
 		Local:  end(nl.CTA_IP_V4_DST, nl.CTA_IP_V6_DST, nl.CTA_PROTO_DST_PORT),
 		State:  uint8(state),
 		NAT:    true,
-		cookie: uint64(bigEndian(entry[nl.CTA_ID])),
+		Cookie: uint64(bigEndian(entry[nl.CTA_ID])),
 	}, true
 }
 

@@ -1,4 +1,4 @@
-package afpacket
+package sockets
 
 import (
 	"net"
@@ -13,9 +13,9 @@ import (
 // not a listener, which the same question finds.
 func TestSockets(t *testing.T) {
 	enterNamespace(t)
-	s, err := openSockets()
+	s, err := OpenLookup()
 	must(t, err)
-	defer s.close()
+	defer s.Close()
 	for _, tt := range []struct{ name, network, listen, client, server string }{
 		{"ipv4", "tcp4", "127.0.0.1:80", "127.0.0.2:4001", "127.0.0.1:80"},
 		{"ipv4 on ipv6 socket", "tcp", "[::]:81", "127.0.0.2:4002", "127.0.0.1:81"},
@@ -26,33 +26,33 @@ func TestSockets(t *testing.T) {
 			listener, err := net.Listen(tt.network, tt.listen)
 			must(t, err)
 			defer listener.Close()
-			if s.has(flow) {
+			if s.Has(flow) {
 				t.Errorf("%s: takes the listener for a connection", tt.name)
 			}
 			dialer := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(flow.Src), Timeout: time.Second}
 			client, err := dialer.Dial("tcp", tt.server)
 			must(t, err)
 			defer client.Close()
-			if !s.has(flow) {
+			if !s.Has(flow) {
 				t.Errorf("%s: does not find a connection that nobody has accepted yet", tt.name)
 			}
 			server, err := listener.Accept()
 			must(t, err)
 			defer server.Close()
-			if !s.has(flow) {
+			if !s.Has(flow) {
 				t.Errorf("%s: does not find the connection", tt.name)
 			}
 			listener.Close()
-			if !s.has(flow) {
+			if !s.Has(flow) {
 				t.Errorf("%s: does not find the connection without its listener", tt.name)
 			}
 			server.Close()
-			if !s.has(flow) {
+			if !s.Has(flow) {
 				t.Errorf("%s: does not find the connection that only the server has closed", tt.name)
 			}
 			other := flow
 			other.Src = netip.AddrPortFrom(flow.Src.Addr(), flow.Src.Port()+1)
-			if s.has(other) {
+			if s.Has(other) {
 				t.Errorf("%s: finds another port's connection", tt.name)
 			}
 		}()
@@ -60,11 +60,11 @@ func TestSockets(t *testing.T) {
 }
 
 func BenchmarkSockets(b *testing.B) {
-	s, err := openSockets()
+	s, err := OpenLookup()
 	must(b, err)
-	defer s.close()
+	defer s.Close()
 	flow := portrules.Flow{Src: netip.MustParseAddrPort("127.0.0.2:4001"), Dst: netip.MustParseAddrPort("127.0.0.1:80")}
 	for b.Loop() {
-		s.has(flow)
+		s.Has(flow)
 	}
 }
