@@ -16,18 +16,14 @@ import (
 // each time and over UDP, while members join, are drained and get other weights: none may
 // change its member. Once they were silent for the timeout, each goes to the owner.
 func TestClientsStay(t *testing.T) {
-	timeout := time.Duration(trials(5, 10)) * time.Second
-	edit := detecting("normal")
-	if soak() { // with 2,000 clients the members may have to wait for a processor
-		edit = detecting("relaxed")
-	}
+	timeout := time.Duration(trials(4, 10)) * time.Second
 	for _, dataplane := range []string{"auto", "tc", "afpacket"}[:trials(1, 3)] {
 		t.Run(dataplane, func(t *testing.T) {
-			c := start(t, lab.Options{Members: 4, Clients: trials(300, 2000), Dataplane: dataplane, Edit: edit, Rules: fmt.Sprintf(`
+			c := start(t, lab.Options{Members: 4, Clients: trials(300, 2000), Dataplane: dataplane, Edit: detecting("relaxed"), Rules: fmt.Sprintf(`
 - {name: web, protocol: tcp, ports: 80, affinity: single, timeout: %[1]s}
 - {name: echo-udp, protocol: udp, ports: 7, affinity: single, timeout: %[1]s}
 `, timeout)})
-			late := c.Members[3]
+			late := c.Members[3] // relaxed, for with so many clients members may have to wait for a processor
 			c.ok(late.Stop())
 			c.converged(3)
 			n := len(c.Client.Addrs)
