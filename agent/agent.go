@@ -3,6 +3,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -61,27 +62,45 @@ func Run(ctx context.Context, cfg *config.Config, opt Options) (err error) {
 		err := m.live(ctx)
 		switch {
 		case errors.Is(err, errAnew):
-			anew = time.Now()
-		case errors.Is(err, membership.ErrWrongDetection) && time.Since(anew) < anewPatience && ctx.Err() == nil:
-			time.Sleep(anewAfter) // others have not begun anew yet
-		default:
+			anew, m.preset, m.refused = time.Now(), "", nil
+			m.Log.Info("begin anew under the configuration in force")
+		case !errors.Is(err, membership.ErrWrongDetection) || ctx.Err() != nil:
 			return err
+		case time.Since(anew) < anewPatience:
+			time.Sleep(anewAfter) // others have not begun anew yet
+		case !m.tryDetection():
+			return err
+		default:
+			m.Log.Warn("this cluster has another cluster.detection: try to join it with that", "detection", m.preset, "refusal", err)
 		}
-		m.Log.Info("begin anew under the configuration in force")
 	}
+}
+
+// tryDetection takes the next preset that the cluster may have: a member whose own one is
+// not the cluster's cannot learn the configuration in force before it is let in.
+func (m *member) tryDetection() bool {
+	for _, preset := range []string{"normal", "relaxed", "fast"} {
+		if !slices.Contains(m.refused, preset) {
+			m.preset = preset
+			return true
+		}
+	}
+	return false
 }
 
 // member is what outlives a new beginning, see errAnew.
 type member struct {
 	Options
-	cfg    *config.Config
-	key    []byte
-	events *control.EventLog
-	hook   *hook.Hook           // nil: no notify.command
-	last   *cluster             // the configuration in force before; the disk may not have it yet
-	base   *converge.Assignment // what was agreed on before
-	macs   []net.HardwareAddr   // the cluster's so far: others may still have them
-	state  *retained            // as it was then
+	cfg     *config.Config
+	key     []byte
+	events  *control.EventLog
+	hook    *hook.Hook           // nil: no notify.command
+	preset  string               // of detection, instead of that of the configuration
+	refused []string             // presets that the cluster does not have
+	last    *cluster             // the configuration in force before; the disk may not have it yet
+	base    *converge.Assignment // what was agreed on before
+	macs    []net.HardwareAddr   // the cluster's so far: others may still have them
+	state   *retained            // as it was then
 }
 
 // live brings a member up and runs it, once.
@@ -100,7 +119,7 @@ func (m *member) live(ctx context.Context) (err error) {
 	if m.last != nil && m.last.plan.Stamp().Above(c.plan.Stamp()) {
 		c = m.last
 	}
-	timing, err := detect(c.Detection)
+	timing, err := detect(cmp.Or(m.preset, c.Detection))
 	if err != nil {
 		return err
 	}
@@ -195,6 +214,7 @@ func (m *member) live(ctx context.Context) (err error) {
 		Key: m.key, Timing: timing.membership, Preset: timing.preset, Log: log, Healthy: l.healthy,
 	})
 	if err != nil {
+		m.refused = append(m.refused, timing.preset)
 		return refusal(err)
 	}
 	undo.add("leave membership", func() error { return l.membership.Leave(500 * time.Millisecond) })

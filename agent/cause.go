@@ -94,7 +94,7 @@ func departure(i converge.Info, alive bool) string {
 
 // shareChanges says what is different in a member's part in the rules.
 func shareChanges(old, now converge.Info, rules []string) (out []string) {
-	if old.Newcomer && !now.Newcomer {
+	if old.Newcomer && !now.Newcomer && old.Version != now.Version { // or there are none to know
 		out = append(out, now.Name+" knows the clients that stay, and takes part")
 	}
 	for _, rule := range rules {

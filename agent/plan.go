@@ -45,7 +45,7 @@ func (l *loop) followPlan() error {
 	l.savePlan()
 	l.compareFile()
 	l.event(converge.Event{Kind: "config", Text: transition(before, next)})
-	if l.identityOf(next) != l.identityOf(before) || next.Detection != before.Detection {
+	if l.identityOf(next) != l.identityOf(before) || next.Detection != l.timing.preset {
 		l.anew = l.now.wall.Add(anewAfter)
 		l.event(converge.Event{Kind: "config", Text: "every member begins anew: the cluster MAC or the detection is another"})
 	}

@@ -24,7 +24,7 @@ func badInputs(c *cluster) []badInput {
 		{name: "not a file", args: []string{"--config", c.Dir}, says: []string{"read the configuration", "is a directory"}},
 		{name: "stray argument", args: []string{"start"}, says: []string{`unexpected argument "start"`, "see nlbd --help"}},
 		{name: "unknown flag", args: []string{"--daemon"}, says: []string{"-daemon", "see nlbd --help"}},
-		{name: "log format", args: []string{"--log-format", "xml"}, says: []string{`"xml"`, "use text or json"}},
+		{name: "log format", args: []string{"--log-format", "xml"}, says: []string{`"xml"`, "use auto, text, json or journal"}},
 		{name: "not YAML", write: []string{"cluster:", "cluster: ["}, says: []string{"broken.yaml:"}},
 
 		// The values.
