@@ -204,8 +204,7 @@ func (b backend) propose(ctx context.Context, d *draft) error {
 
 func (b backend) proposeTo(ctx context.Context, member string, p *converge.Plan) error {
 	if member != b.l.cfg.Member.Name {
-		r, err := b.pass(ctx, member, command{Plan: p})
-		return r.cause(err)
+		return b.handOver(ctx, member, p)
 	}
 	done := make(chan error, 1)
 	if err := b.l.do(ctx, func() error { return b.l.beginChange(p, func(err error) { done <- err }) }); err != nil {
