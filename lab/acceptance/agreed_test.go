@@ -60,15 +60,17 @@ type applying struct {
 
 type applied struct {
 	control.ApplyResult
-	err error
+	err  error
+	took time.Duration
 }
 
 // begin asks a member for a rule more than was, and does not wait.
 func (c *cluster) begin(via *lab.Member, was control.ConfigVersion, rule string, port int) *applying {
 	a := &applying{was: was, rule: rule, result: make(chan applied, 1)}
 	go func() {
+		began := time.Now()
 		res, err := via.Control().Apply(c.ctx, control.ApplyRequest{File: rule, YAML: moreRule(was.YAML, rule, port), Version: was.Version})
-		a.result <- applied{res, err}
+		a.result <- applied{res, err, time.Since(began)}
 	}()
 	return a
 }

@@ -33,6 +33,10 @@ func (k killedWhile) String() string {
 	return fmt.Sprintf("%s %s after %s", role, how, k.after)
 }
 
+// answerWithin is when who asks for a change must know what became of it: a member that does
+// not answer costs 3 s when all are asked, and as much when all are to have it.
+const answerWithin = 8 * time.Second
+
 // TestKillDuringApply kills a member at many points of a change of the configuration: the
 // members that are left, and all when it is back, have the old configuration or the new
 // one, and the new one if that was acknowledged.
@@ -55,12 +59,15 @@ func TestKillDuringApply(t *testing.T) {
 		}
 		c.ok(victim.Kill())
 		res := <-a.result
+		if res.took > answerWithin+k.frozen {
+			t.Errorf("%s: who asked has his answer only after %s: %s", k, res.took, res.outcome())
+		}
 		left := c.agreed()
 		a.ended(c, k.String(), res, left)
 		c.ok(victim.Start())
 		all := c.agreed()
 		a.ended(c, k.String()+", and started again", res, all)
-		t.Logf("%s: %s; version %d became %d, and %d with all", k, res.outcome(), a.was.Version, left.Version, all.Version)
+		t.Logf("%s: %s after %s; version %d became %d, and %d with all", k, res.outcome(), res.took.Round(time.Millisecond), a.was.Version, left.Version, all.Version)
 		if all.Version > a.was.Version {
 			renewed++
 		}
