@@ -91,7 +91,7 @@ func TestChanges(t *testing.T) {
 		"rule web is draining at n2": {{n1, n2}, {n1, change(n2, func(i *converge.Info) {
 			i.Shares = map[string]converge.Share{"web": {Weight: 50, Priority: 2, State: converge.Draining}}
 		})}},
-		"n2 knows the clients that stay, and takes part": {{n1, change(n2, func(i *converge.Info) { i.Newcomer = true })}, {n1, n2}},
+		"n2 knows the clients that stay, and takes part": {{n1, change(n2, func(i *converge.Info) { i.Newcomer, i.Version = true, 0 })}, {n1, n2}},
 		"an agreement was completed or repeated":         {{n1, n2}, {n1, n2}},
 	} {
 		before, after := dealt([]string{"web"}, views[0]), dealt([]string{"web"}, views[1])
