@@ -153,6 +153,9 @@ func (m *member) live(ctx context.Context) (err error) {
 	}
 	m.macs = append(m.macs, id.clusterMAC)
 	if err := probe(ctx, c.VIPs, iface, m.macs); err != nil {
+		if v := c.plan.Version; v > 0 {
+			err = fmt.Errorf("%w; configuration %d has it, the last that this member agreed on: if the cluster has given the VIP up since, remove %s", err, v, history.dir)
+		}
 		return err
 	}
 
