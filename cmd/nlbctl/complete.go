@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"strconv"
 	"strings"
 	"time"
 
@@ -23,6 +24,28 @@ func (c *cli) statusForShell(cmd *cobra.Command) control.Status {
 		return control.Status{}
 	}
 	return s
+}
+
+// completeVersions offers the versions of the configuration that the member keeps, the
+// latest first, as the only argument.
+func (c *cli) completeVersions(cmd *cobra.Command, args []string, begin string) (offers []string, _ cobra.ShellCompDirective) {
+	ctx, cancel := context.WithTimeout(cmd.Context(), completionPatience)
+	defer cancel()
+	list, _ := ask(ctx, c, func(ctx context.Context, client *control.Client) ([]control.ConfigVersion, error) {
+		return client.ConfigHistory(ctx)
+	})
+	for _, v := range list {
+		n := strconv.FormatUint(v.Version, 10)
+		if len(args) > 0 || !strings.HasPrefix(n, begin) {
+			continue
+		}
+		words := "by " + v.By
+		if v.Note != "" {
+			words += ": " + v.Note
+		}
+		offers = append(offers, n+"\t"+strings.ReplaceAll(printable(words), "\n", " "))
+	}
+	return offers, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
 }
 
 // completeFlag offers words for a flag that takes one of them.

@@ -27,6 +27,7 @@ func complete(t *testing.T, socket string, words ...string) (offers, directive s
 const (
 	noFiles   = "4" // directives of cobra
 	filesOnly = "8"
+	inOrder   = "36" // and no files
 )
 
 func TestCompletion(t *testing.T) {
@@ -47,6 +48,7 @@ func TestCompletion(t *testing.T) {
 		"status -o ":          "table json yaml",
 		"events --kind ":      strings.Join(config.EventKinds(), " "),
 		"completion ":         "bash fish zsh",
+		"switch-config ar":    "arista-eos Arista EOS aruba HPE Aruba AOS-CX",
 		"status ":             "",
 		"events ":             "",
 		"version ":            "",
@@ -58,6 +60,11 @@ func TestCompletion(t *testing.T) {
 		}
 		if directive != noFiles {
 			t.Errorf("%q: directive %s", line, directive)
+		}
+	}
+	for line, want := range map[string]string{"config show ": "7 by alice: back to 5 6 by bob", "config rollback 6": "6 by bob", "config show 7 ": ""} {
+		if offers, directive := complete(t, socket, strings.Split(line, " ")...); offers != want || directive != inOrder {
+			t.Errorf("%q: offers %q, directive %s", line, offers, directive)
 		}
 	}
 	if offers, directive := complete(t, socket, "validate", ""); offers != "yaml yml" || directive != filesOnly {

@@ -153,6 +153,8 @@ func (c *cli) config() *cobra.Command {
 		Use:   "rollback N",
 		Short: "Bring back version N, as a new version",
 		Args:  exactly("N"),
+
+		ValidArgsFunction: c.completeVersions,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			n, err := versionNumber(args[0])
 			if err != nil {
@@ -170,6 +172,8 @@ func (c *cli) config() *cobra.Command {
 			Use:   "show [N]",
 			Short: "Print version N, or that in force",
 			Args:  cobra.MaximumNArgs(1),
+
+			ValidArgsFunction: c.completeVersions,
 			RunE: func(cmd *cobra.Command, args []string) error {
 				if len(args) == 0 {
 					return c.showConfig(cmd.Context(), 0)
