@@ -34,9 +34,10 @@ var layers = map[string]int{
 	"l2":         4,
 	"membership": 4,
 
-	"agent": 5,
-	"lab":   6, // and imported by tests and cmd/nlblab only
-	"cmd":   7,
+	"agent":  5,
+	"doctor": 5,
+	"lab":    6, // and imported by tests and cmd/nlblab only
+	"cmd":    7,
 
 	"scripts": 0, // tools of the repository: import nothing, are imported by nobody
 	".":       8, // tests of the whole
