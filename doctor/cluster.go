@@ -17,6 +17,8 @@ func nlbd(f *Facts) []Finding {
 	switch {
 	case f.Status == nil && f.StatusErr == nil:
 		return nil
+	case f.Status == nil && !f.Root:
+		return warning(f.StatusErr.Error(), "run nlbctl doctor as root, or as a member of the group nlb")
 	case f.Status == nil && f.Unit.Enabled:
 		return problem(f.StatusErr.Error(), "see journalctl -u nlbd")
 	case f.Status == nil:

@@ -3,6 +3,7 @@ package doctor
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 	"slices"
@@ -225,6 +226,18 @@ func TestNoFault(t *testing.T) {
 		change(f)
 		if list := faults(Examine(f)); list != nil {
 			t.Errorf("%s: %q", name, list)
+		}
+	}
+}
+
+// TestWithoutRoot: what only root may see is no problem of the host.
+func TestWithoutRoot(t *testing.T) {
+	f := prepared(t)
+	f.Root, f.KeyErr, f.StatusErr = false, fs.ErrPermission, errors.New("permission denied")
+	f.Config, f.ConfigErr = nil, fmt.Errorf("read the configuration: %w", fs.ErrPermission)
+	for _, found := range Examine(f) {
+		if found.Result == Problem {
+			t.Errorf("%+v", found)
 		}
 	}
 }

@@ -1,7 +1,9 @@
 package doctor
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -20,6 +22,8 @@ func configuration(f *Facts) []Finding {
 		return ok(f.ConfigFile + " is valid")
 	case f.ConfigErr == nil:
 		return nil
+	case !f.Root && errors.Is(f.ConfigErr, fs.ErrPermission):
+		return warning(f.ConfigErr.Error(), "run nlbctl doctor as root: many checks are left out")
 	case f.Status != nil:
 		return warning(f.ConfigErr.Error(), "give --config with the file of the nlbd that runs; many checks are left out")
 	}

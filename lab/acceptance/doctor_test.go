@@ -3,6 +3,7 @@ package acceptance
 import (
 	"encoding/json"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -65,6 +66,8 @@ func TestDoctor(t *testing.T) {
 	for _, m := range c.Members {
 		c.diagnose(m)
 	}
+	c.configureSwitch()
+	c.spread(c.Client.Addrs[:20], web)
 
 	run := func(h *lab.Member, line string) {
 		t.Helper()
@@ -99,17 +102,36 @@ func TestDoctor(t *testing.T) {
 	c.diagnose(node3, "warning nlbd", "warning VIPs", "warning cluster MAC", "problem interface: eth0 is down", "warning address", "warning members: 10.77.0.1 is not reached", "warning members: 10.77.0.2 is not reached")
 }
 
-// TestDoctorModes: members of other modes and data planes are sound, too.
+// TestDoctorModes: members of other modes and data planes are sound, too, and a switch that
+// is configured as nlbctl says serves them.
 func TestDoctorModes(t *testing.T) {
 	for _, o := range []lab.Options{{Mode: "multicast", Dataplane: "tc"}, {Mode: "igmp", Dataplane: "afpacket"}} {
 		t.Run(o.Mode+"/"+o.Dataplane, func(t *testing.T) {
 			o.Members, o.IPv6, o.Rules = 2, true, "[{name: web, ports: 80}]"
 			c := start(t, o)
 			c.diagnose(c.Members[0])
+			c.configureSwitch()
+			c.spread(c.Client.Addrs[:20], web)
 			c.ok(c.Members[1].Stop())
 			c.diagnose(c.Members[1], "warning nlbd: cannot reach nlbd") // nothing is left of it
 		})
 	}
+}
+
+// configureSwitch does to the lab's switch what switch-config prints for it.
+func (c *cluster) configureSwitch() {
+	c.t.Helper()
+	var ports []string
+	for _, m := range c.Members {
+		ports = append(ports, m.Port)
+	}
+	text, err := exec.CommandContext(c.ctx, filepath.Join(filepath.Dir(nlbd), "nlbctl"), "--socket", c.Members[0].Socket, "switch-config", "linux", "--interface", strings.Join(ports, ",")).Output()
+	c.ok(err)
+	if !strings.Contains(string(text), "\nbridge link set") {
+		c.t.Errorf("switch-config has no command:\n%s", text)
+	}
+	_, err = c.Switch.Run(c.ctx, "sh", "-ec", strings.ReplaceAll(string(text), "<BRIDGE>", "br0"))
+	c.ok(err)
 }
 
 func clusterMACOf(c *cluster) string {
