@@ -57,50 +57,28 @@ func Run(ctx context.Context, cfg *config.Config, opt Options) (err error) {
 	m.hook = newHook(cfg.Notify, m.events, opt.Log)
 	endHook := startHook(m.hook)
 	defer func() { err = errors.Join(err, endHook()) }()
-	var anew time.Time
 	for {
-		err := m.live(ctx)
-		switch {
-		case errors.Is(err, errAnew):
-			anew, m.preset, m.refused = time.Now(), "", nil
-			m.Log.Info("begin anew under the configuration in force")
-		case !errors.Is(err, membership.ErrWrongDetection) || ctx.Err() != nil:
+		if err := m.live(ctx); !errors.Is(err, errAnew) {
 			return err
-		case time.Since(anew) < anewPatience:
-			time.Sleep(anewAfter) // others have not begun anew yet
-		case !m.tryDetection():
-			return err
-		default:
-			m.Log.Warn("this cluster has another cluster.detection: try to join it with that", "detection", m.preset, "refusal", err)
 		}
+		m.Log.Info("begin anew under the configuration in force")
 	}
-}
-
-// tryDetection takes the next preset that the cluster may have: a member whose own one is
-// not the cluster's cannot learn the configuration in force before it is let in.
-func (m *member) tryDetection() bool {
-	for _, preset := range []string{"normal", "relaxed", "fast"} {
-		if !slices.Contains(m.refused, preset) {
-			m.preset = preset
-			return true
-		}
-	}
-	return false
 }
 
 // member is what outlives a new beginning, see errAnew.
 type member struct {
 	Options
-	cfg     *config.Config
-	key     []byte
-	events  *control.EventLog
-	hook    *hook.Hook           // nil: no notify.command
-	preset  string               // of detection, instead of that of the configuration
-	refused []string             // presets that the cluster does not have
-	last    *cluster             // the configuration in force before; the disk may not have it yet
-	base    *converge.Assignment // what was agreed on before
-	macs    []net.HardwareAddr   // the cluster's so far: others may still have them
-	state   *retained            // as it was then
+	cfg    *config.Config
+	key    []byte
+	events *control.EventLog
+	hook   *hook.Hook           // nil: no notify.command
+	base   *converge.Assignment // what was agreed on before
+	known  *cluster             // what was in force then: the disk may have refused it
+	macs   []net.HardwareAddr   // the cluster's so far: others may still have them
+	state  *retained            // as it was then
+	anew   time.Time            // when this member last began anew together with the others
+	preset string               // of detection, which the others may have; "": that of the configuration
+	tried  []string             // presets with which the others refused this member
 }
 
 // live brings a member up and runs it, once.
@@ -116,8 +94,8 @@ func (m *member) live(ctx context.Context) (err error) {
 	for _, problem := range damaged {
 		log.Error("a version of the configuration is damaged; an earlier one, or that of another member, takes its place", "problem", problem)
 	}
-	if m.last != nil && m.last.plan.Stamp().Above(c.plan.Stamp()) {
-		c = m.last
+	if m.known != nil && m.known.plan.Stamp().Above(c.plan.Stamp()) {
+		c = m.known
 	}
 	timing, err := detect(cmp.Or(m.preset, c.Detection))
 	if err != nil {
@@ -152,10 +130,8 @@ func (m *member) live(ctx context.Context) (err error) {
 		return err
 	}
 	m.macs = append(m.macs, id.clusterMAC)
-	if err := probe(ctx, c.VIPs, iface, m.macs); err != nil {
-		if v := c.plan.Version; v > 0 {
-			err = fmt.Errorf("%w; configuration %d has it, the last that this member agreed on: if the cluster has given the VIP up since, remove %s", err, v, history.dir)
-		}
+	doubt, err := probe(ctx, c.VIPs, iface, m.macs)
+	if err != nil {
 		return err
 	}
 
@@ -216,11 +192,22 @@ func (m *member) live(ctx context.Context) (err error) {
 		Cluster: c.Name, Self: id.peer(cfg), Port: cfg.Membership.Port, Join: cfg.Membership.Join,
 		Key: m.key, Timing: timing.membership, Preset: timing.preset, Log: log, Healthy: l.healthy,
 	})
+	switch {
+	case !errors.Is(err, membership.ErrWrongDetection):
+	case time.Since(m.anew) < anewPatience: // the others have not begun anew yet
+		time.Sleep(anewAfter)
+		return errAnew
+	case m.otherPreset(timing.preset):
+		return errAnew
+	}
 	if err != nil {
-		m.refused = append(m.refused, timing.preset)
 		return refusal(err)
 	}
+	m.preset, m.tried = "", nil
 	undo.add("leave membership", func() error { return l.membership.Leave(500 * time.Millisecond) })
+	if doubt != nil && l.membership.Alone() {
+		return doubt
+	}
 	log.Info("member is up", "cluster", c.Name, "member", cfg.Member.Name, "priority", cfg.Member.Priority, "address", cfg.Member.Address,
 		"cluster_mac", id.clusterMAC.String(), "dataplane", engine.Kind(), "configuration", c.plan.Version)
 
@@ -243,6 +230,20 @@ func (m *member) live(ctx context.Context) (err error) {
 	return err
 }
 
+// otherPreset picks a preset of detection that the others may have, who refused the one
+// tried: they may have changed it while this member was away.
+func (m *member) otherPreset(tried string) bool {
+	m.tried = append(m.tried, tried)
+	for _, preset := range []string{"normal", "fast", "relaxed"} {
+		if !slices.Contains(m.tried, preset) {
+			m.Log.Warn("the others have another detection: try theirs", "had", tried, "try", preset)
+			m.preset = preset
+			return true
+		}
+	}
+	return false
+}
+
 // begin fills in what a loop takes over from an earlier life.
 func (m *member) begin(s start) start {
 	var err error
@@ -260,9 +261,12 @@ func (m *member) begin(s start) start {
 // end remembers what a new beginning has to know.
 func (m *member) end(l *loop) {
 	state := l.machine.Self().State
-	m.last, m.state = l.cluster, &retained{State: &state, Shares: l.asked}
+	m.known, m.state = l.cluster, &retained{State: &state, Shares: l.asked}
 	if a := l.machine.Committed(); a != nil {
 		m.base = a
+	}
+	if !l.anew.IsZero() {
+		m.anew = l.anew
 	}
 	if l.ready == nil {
 		m.Ready = nil // was called

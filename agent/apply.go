@@ -19,6 +19,9 @@ func (l *loop) apply(out converge.Output) error {
 	if err := l.followPlan(); err != nil {
 		return err
 	}
+	if l.beginsAnew() {
+		return errAnew
+	}
 	if err := l.followView(); err != nil {
 		return err
 	}

@@ -1,16 +1,19 @@
 package agent
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"time"
 
 	"github.com/opennlb/opennlb/config"
 	"github.com/opennlb/opennlb/converge"
+	"github.com/opennlb/opennlb/l2"
 	"github.com/opennlb/opennlb/nlbhash"
 	"github.com/opennlb/opennlb/portrules"
 )
@@ -186,6 +189,14 @@ func (c *catalog) find(p *converge.Plan) (*cluster, error) {
 func (c *catalog) take(p *converge.Plan) error {
 	_, err := c.find(p)
 	return err
+}
+
+// otherMAC is [converge.Config.Anew] of a member that has begun with a cluster MAC.
+func (c *catalog) otherMAC(mac net.HardwareAddr) func(*converge.Plan) bool {
+	return func(p *converge.Plan) bool {
+		next, err := c.find(p)
+		return err == nil && !bytes.Equal(l2.ClusterMAC(next.Mode, l2.ClusterAddr(next.VIPs)), mac)
+	}
 }
 
 // fits reports why a member cannot act on a configuration.

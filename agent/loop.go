@@ -154,7 +154,7 @@ func newLoop(cfg *config.Config, begin start, opt Options) *loop {
 		done:      make(chan struct{}),
 		machine: converge.New(converge.Config{
 			Plan: begin.cluster.plan, Timing: timing.converge, Lease: timing.lease, Dampening: converge.DefaultDampening,
-			Take: known.take, Newcomer: true, Base: begin.base, Seen: begin.seen,
+			Take: known.take, Anew: known.otherMAC(id.clusterMAC), Newcomer: true, Base: begin.base, Seen: begin.seen,
 		}, self, time.Now()),
 		asked: begin.asked, keep: newKeeping(begin.cluster.Rules),
 		known:   make(map[string]membership.Peer),
@@ -231,9 +231,6 @@ func (l *loop) run(stop, tasks context.Context, links <-chan l2.LinkEvent, repor
 		l.beat.Store(int64(l.now.lease))
 		if err := step(); err != nil {
 			return err
-		}
-		if !l.anew.IsZero() && l.now.wall.After(l.anew) {
-			return errAnew
 		}
 		if l.leaving && l.handedOver() {
 			return nil

@@ -30,6 +30,7 @@ const saveAgain = 3 * time.Second
 func (l *loop) followPlan() error {
 	p := l.machine.Plan()
 	if p.Stamp() == l.cluster.plan.Stamp() {
+		l.followIdentity()
 		return nil
 	}
 	next, err := l.catalog.find(p)
@@ -45,11 +46,23 @@ func (l *loop) followPlan() error {
 	l.savePlan()
 	l.compareFile()
 	l.event(converge.Event{Kind: "config", Text: transition(before, next)})
-	if l.identityOf(next) != l.identityOf(before) || next.Detection != l.timing.preset {
-		l.anew = l.now.wall.Add(anewAfter)
-		l.event(converge.Event{Kind: "config", Text: "every member begins anew: the cluster MAC or the detection is another"})
-	}
+	l.followIdentity()
 	return nil
+}
+
+// followIdentity notices that the cluster has another MAC address or detection than this
+// member has begun with.
+func (l *loop) followIdentity() {
+	sameMAC, member := l.identityOf(l.cluster) == l.id.clusterMAC.String(), l.machine.Committed() != nil
+	switch {
+	case !l.anew.IsZero(), sameMAC && !member, sameMAC && l.cluster.Detection == l.timing.preset:
+		return
+	case member:
+		l.anew = l.now.wall.Add(anewAfter)
+	default:
+		l.anew = l.now.wall
+	}
+	l.event(converge.Event{Kind: "config", Text: "this member begins anew: the cluster MAC or the detection is another"})
 }
 
 // savePlan has the configuration in force written to the disk, beside the loop, and tries
@@ -69,6 +82,9 @@ func (l *loop) savePlan() {
 		l.saving = l.history.keep(l.cluster.plan)
 	}
 }
+
+// beginsAnew reports whether it is time for that.
+func (l *loop) beginsAnew() bool { return !l.anew.IsZero() && !l.now.wall.Before(l.anew) }
 
 // compareFile notices that the section cluster of the member's file, which counts only
 // before the members have agreed on any, is not what is in force.

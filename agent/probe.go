@@ -13,14 +13,23 @@ import (
 	"github.com/opennlb/opennlb/l2"
 )
 
-// probe makes sure that no host outside the cluster has a VIP.
-// The last of macs is the cluster's.
-func probe(ctx context.Context, vips []netip.Addr, iface *l2.Interface, macs []net.HardwareAddr) error {
+// probe makes sure that no host outside the cluster has a VIP. The last of macs is what
+// this member takes for the cluster's. That it may be wrong about, when it was away while
+// the mode or the VIPs changed: doubt is then an error that counts unless this member finds
+// the others.
+func probe(ctx context.Context, vips []netip.Addr, iface *l2.Interface, macs []net.HardwareAddr) (doubt, err error) {
 	taken, err := foreignOwners(ctx, vips, iface, macs)
-	if err != nil || len(taken) == 0 {
-		return err
+	if err != nil {
+		return nil, err
 	}
-	return fmt.Errorf("VIP %s is in use by %s, which is not of this cluster: remove the address there, or choose another VIP", taken[0].vip, taken[0].mac)
+	for _, c := range taken {
+		err := fmt.Errorf("VIP %s is in use by %s, which is not of this cluster: remove the address there, or choose another VIP", c.vip, c.mac)
+		if !l2.IsClusterMAC(c.mac) {
+			return nil, err
+		}
+		doubt = err
+	}
+	return doubt, nil
 }
 
 // foreignOwners asks for all VIPs at once, since each takes up to 600 ms, and returns

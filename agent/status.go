@@ -195,7 +195,7 @@ func (l *loop) warnings() []string {
 		out = append(out, plural(int(n), "packet")+" from holders of another cluster key: compare membership.key_file on all members")
 	}
 	if l.membership.Stats().WrongDetection > 0 {
-		out = append(out, "a host of this cluster has another cluster.detection, and was refused: write the same word on all members; its address is in the log")
+		out = append(out, "a host of this cluster came with another cluster.detection, and was refused until it took over this one's: if nlbctl status does not list it, look for its address in the log")
 	}
 	return out
 }

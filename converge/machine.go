@@ -40,6 +40,10 @@ type Config struct {
 	// same plan says the same. nil: it can act on any.
 	Take func(*Plan) error
 
+	// Anew reports whether this member has to begin anew to act on a plan, as another host
+	// on the segment. In no view it does so before it is let in: see [Machine.Plan]. nil: never.
+	Anew func(*Plan) bool
+
 	// Newcomer: a member that is in no view takes no part in rules that keep clients, until
 	// SetInformed, and is let in only as it is now: it must know of the others' clients
 	// before it answers any.

@@ -75,6 +75,9 @@ func (m *Machine) onPrepare(from Peer, a *Assignment) {
 		m.reject(from, a, "knows this member only as it was in its view")
 		return
 	}
+	if m.beginsAnew(from, a.Plan) {
+		return
+	}
 	if m.prepared != nil && m.prepared.Epoch == a.Base {
 		m.commit(m.prepared) // somebody did, or nothing could be dealt from it
 	}

@@ -175,7 +175,8 @@ func (m *Machine) SetPlan(now time.Time, p *Plan) (Output, error) {
 // Coordinator is who deals the next epoch, as far as this member knows.
 func (m *Machine) Coordinator() Peer { return m.coordinator() }
 
-// Plan is the configuration in force or, in no view, the last one known.
+// Plan is the configuration in force or, in no view, the last one known. When that changes
+// in no view, this member has to begin anew.
 func (m *Machine) Plan() *Plan { return m.plan }
 
 // Asked reports whether a plan given to SetPlan is still on its way, and why not where a
@@ -220,6 +221,19 @@ func (m *Machine) dealt() *Plan {
 		}
 	}
 	return best
+}
+
+// beginsAnew takes over, without a promise, the plan that a proposal brings to a member in
+// no view which has to begin anew for it. It must be in force at the proposer: what is
+// only proposed may come to nothing.
+func (m *Machine) beginsAnew(from Peer, p *Plan) bool {
+	w := m.words[from.Priority]
+	inForce := w.from == from && w.View != (Epoch{}) && w.Stamp == p.Stamp()
+	if m.cfg.Anew == nil || m.committed != nil || !inForce || !p.newer(m.plan) || m.take(p) != "" || !m.cfg.Anew(p) {
+		return false
+	}
+	m.plan = p
+	return true
 }
 
 // misfit tells why a live member is left out under a plan, "" if it need not be.

@@ -162,3 +162,33 @@ func TestNewcomerBringsPlan(t *testing.T) {
 		t.Errorf("proposes %+v", m.proposal)
 	}
 }
+
+// TestBeginsAnewOutside: who has to begin anew for the configuration in force takes it over
+// from a proposal and promises nothing. What is only proposed it promises, like all.
+func TestBeginsAnewOutside(t *testing.T) {
+	later := nextPlan(simRules...)
+	a := build(nil, infos(1, 3), later)
+	a.Epoch = Epoch{N: 6, By: 1, Instance: info(1).Instance}
+	for _, c := range []struct {
+		name     string
+		anew     bool
+		in       Epoch // of the proposer
+		its      Stamp // in force there
+		promises bool
+	}{
+		{"in force", true, Epoch{N: 5, By: 1}, later.Stamp(), false},
+		{"only proposed", true, Epoch{N: 5, By: 1}, first.Stamp(), true},
+		{"the proposer's file", true, Epoch{}, later.Stamp(), true},
+		{"not for this one", false, Epoch{N: 5, By: 1}, later.Stamp(), true},
+	} {
+		m := member(3, 1)
+		m.cfg.Anew = func(p *Plan) bool { return p == later && c.anew }
+		w := wordOf(1, 1, c.in, 5)
+		w.Info.Stamp = c.its
+		m.Receive(t0, w)
+		m.Receive(t0, msg(1, Message{Prepare: a.clone()}))
+		if promised := m.prepared != nil; promised != c.promises || (m.Plan() == later) == c.promises {
+			t.Errorf("%s: promised %t, configuration %v", c.name, promised, m.Plan().Stamp())
+		}
+	}
+}

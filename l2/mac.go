@@ -1,6 +1,7 @@
 package l2
 
 import (
+	"bytes"
 	"fmt"
 	"net"
 	"net/netip"
@@ -37,6 +38,17 @@ func ClusterMAC(mode config.Mode, vip netip.Addr) net.HardwareAddr {
 	default:
 		return net.HardwareAddr{0x02, 0xbf, b[0], b[1], b[2], b[3]}
 	}
+}
+
+// IsClusterMAC reports whether a MAC address is one that [ClusterMAC] may return, of
+// whatever cluster.
+func IsClusterMAC(mac net.HardwareAddr) bool {
+	for _, prefix := range [][]byte{{0x02, 0xbf}, {0x03, 0xbf}, {0x01, 0x00, 0x5e, 0x7f}} {
+		if len(mac) == 6 && bytes.HasPrefix(mac, prefix) {
+			return true
+		}
+	}
+	return false
 }
 
 // MemberMAC returns 02:PP:w:x:y:z, an address that only the member with this

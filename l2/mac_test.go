@@ -89,3 +89,17 @@ func TestSourceIsNeverTheClusterMAC(t *testing.T) {
 		}
 	}
 }
+
+func TestIsClusterMAC(t *testing.T) {
+	vip := netip.MustParseAddr("192.0.2.10")
+	for _, mode := range []config.Mode{config.Unicast, config.Multicast, config.IGMP} {
+		if mac := ClusterMAC(mode, vip); !IsClusterMAC(mac) {
+			t.Errorf("%s mode: %s is none", mode, mac)
+		}
+	}
+	for _, mac := range []net.HardwareAddr{MemberMAC(1, vip), {0x0a, 0xbf, 1, 2, 3, 4}, {0x01, 0x00, 0x5e, 0x01, 2, 3}, {0x02, 0xbf}, nil} {
+		if IsClusterMAC(mac) {
+			t.Errorf("%s is one", mac)
+		}
+	}
+}

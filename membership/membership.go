@@ -212,6 +212,9 @@ func (m *Membership) Messages() <-chan Message { return m.inbox }
 // two clusters that grew apart meet. The owner must Leave.
 func (m *Membership) Refused() <-chan error { return m.refused }
 
+// Alone reports whether no other member is known to be alive.
+func (m *Membership) Alone() bool { return m.roster.alone() }
+
 // Port is the port that this member listens on.
 func (m *Membership) Port() uint16 { return m.roster.me().port }
 

@@ -147,6 +147,12 @@ func (r *roster) drop(name string) {
 	r.publish()
 }
 
+func (r *roster) alone() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.live) == 0
+}
+
 // remember notes where a member was, to be looked for there when it is gone.
 func (r *roster) remember(a netip.AddrPort) {
 	if _, ok := r.seen[a]; !ok && len(r.seen) >= maxSeen {

@@ -2,6 +2,7 @@ package acceptance
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -30,12 +31,17 @@ func TestJoinAdopts(t *testing.T) {
 	c.ok(os.RemoveAll(joiner.Config["state_dir"].(string))) // a new machine
 	was := c.agreed()
 	strays = true
+	mark := len(c.log(joiner))
+	probe := c.Client.StartProbe(lab.ProbeOptions{Target: web, Lanes: map[string][]netip.Addr{"all": c.Client.Addrs}, Timeout: 3 * time.Second})
 	c.ok(joiner.Start())
 	if now := c.agreed(); now.Version != was.Version || now.YAML != was.YAML {
 		t.Errorf("version %d became %d:\n%s", was.Version, now.Version, now.YAML)
 	}
 	c.sleep(1500 * time.Millisecond) // in which it begins anew, and a loop of errors would show
 	c.agreed()
+	if r := probe.Stop()["all"]; r.Failed() > 0 {
+		c.judge(r.Stall)("%d of %d new connections failed while it joined", r.Failed(), len(r.Attempts))
+	}
 	differs := []string{"does not count", "rule stray: added", "rule web: removed", "vip 10.77.0.99: added", "partition: serve -> majority"}
 	c.fileDiffers(joiner, differs...)
 	for _, m := range c.Members[:2] {
@@ -45,6 +51,9 @@ func TestJoinAdopts(t *testing.T) {
 	c.ok(err)
 	if n := strings.Count(string(log), "level=WARN msg=\"the section cluster of this member's file differs"); n < 1 || n > 2 { // again when it began anew
 		t.Errorf("the log of %s tells %d times that its file differs:\n%s", joiner.Name, n, joiner.Log(20))
+	}
+	if before, _, anew := strings.Cut(string(log[mark:]), "begin anew under"); !anew || strings.Contains(before, "event=converged") {
+		t.Errorf("%s was let in before it had the cluster MAC:\n%s", joiner.Name, joiner.Log(20))
 	}
 	if strings.Contains(string(log), "level=ERROR") {
 		t.Errorf("%s has errors in its log:\n%s", joiner.Name, joiner.Log(20))

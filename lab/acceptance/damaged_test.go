@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/opennlb/opennlb/control"
 	"github.com/opennlb/opennlb/lab"
 )
 
@@ -239,12 +240,30 @@ func (c *cluster) fullDisk() {
 	if !strings.Contains(strings.Join(s.Warnings, "\n"), "make room in state_dir") || !strings.Contains(c.log(m)[mark:], "no space left on device") {
 		c.t.Errorf("with a full disk %s warns %q and logs:\n%s", m.Name, s.Warnings, c.log(m)[mark:])
 	}
+	if soak() {
+		now = c.otherMAC(m)
+	}
 	c.ok(os.Remove(filepath.Join(dir, "filling")))
 	c.awaitKept(m, now.Digest)
 	c.ok(m.Kill())
 	undo()
 	c.ok(m.Start())
 	c.agreed()
+}
+
+// otherMAC changes the mode, for which all begin anew; a member whose disk is full must do
+// so just once.
+func (c *cluster) otherMAC(m *lab.Member) control.ConfigVersion {
+	c.t.Helper()
+	mark, was := len(c.log(m)), c.agreed()
+	_, err := c.Members[1].Control().Apply(c.ctx, control.ApplyRequest{File: "mode", YAML: strings.Replace(was.YAML, "mode: unicast", "mode: multicast", 1)})
+	c.ok(err)
+	c.sleep(6 * time.Second)
+	now := c.agreed()
+	if n := strings.Count(c.log(m)[mark:], "begin anew under"); n != 1 {
+		c.t.Errorf("%s, whose disk is full, began anew %d times", m.Name, n)
+	}
+	return now
 }
 
 // more adds a rule and waits until everybody has it on the disk.
