@@ -1,6 +1,12 @@
 package dataplane
 
-import "github.com/opennlb/opennlb/converge"
+import (
+	"fmt"
+
+	"github.com/opennlb/opennlb/converge"
+	"github.com/opennlb/opennlb/nlbhash"
+	"github.com/opennlb/opennlb/portrules"
+)
 
 // BeaconBacklog is how many beacons wait for a reader of Engine.Beacons: those of more
 // than a second.
@@ -20,4 +26,12 @@ func OfferBeacon(out chan converge.Beacon, b converge.Beacon) {
 		default: // meanwhile somebody read it
 		}
 	}
+}
+
+// CheckBeaconKeys refuses keys that Engine.SetBeaconKeys does not take.
+func CheckBeaconKeys(keys []nlbhash.Key) error {
+	if len(keys) < 1 || len(keys) > portrules.MaxBeaconKeys {
+		return fmt.Errorf("%d keys of beacons, not 1 or %d", len(keys), portrules.MaxBeaconKeys)
+	}
+	return nil
 }

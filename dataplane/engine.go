@@ -22,7 +22,7 @@ type Setup struct {
 	SourceMAC  net.HardwareAddr // Ethernet source of packets from a VIP
 	ClusterMAC net.HardwareAddr // payload of ARP on behalf of a VIP; never an Ethernet source
 	Priority   uint8            // of this member, as beacons name it; 0: beacons are frames like any other
-	BeaconKey  nlbhash.Key      // of the tags of beacons
+	BeaconKey  nlbhash.Key      // of the tags of beacons, until SetBeaconKeys
 }
 
 // Engine decides for every frame that arrives on one interface. A new engine is
@@ -42,6 +42,9 @@ type Engine interface {
 	// also those of this member should they come back. A reader who is late misses
 	// the oldest. It is closed by Close.
 	Beacons() <-chan converge.Beacon
+	// SetBeaconKeys replaces the keys of which authentic beacons have one. There are one or
+	// two; one that was there before goes on counting all the time.
+	SetBeaconKeys([]nlbhash.Key) error
 	// Counters reads the packets counted since the engine was opened, without those of
 	// rules that are gone.
 	Counters() ([]Counter, error)

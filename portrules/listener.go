@@ -11,13 +11,34 @@ const BeaconSize = 48
 
 const beaconMagic = "NLB\x01"
 
+// MaxBeaconKeys are two: the old and the new one while the key of the cluster is changed.
+const MaxBeaconKeys = 2
+
 // Listener is what a member knows of the beacons on its segment, and the reference
 // for dataplane/ebpf/bpf/beacon.h. It is not safe for concurrent use.
 type Listener struct {
 	Self  uint8 // own priority, 1 to 32
 	Key   nlbhash.Key
+	Other nlbhash.Key // counts as well, if Two
+	Two   bool
 	Fence uint64                            // highest epoch that is known to leave this member out
 	Last  [nlbhash.MaxPriority + 1]Sequence // of each member, by priority
+}
+
+// SetKeys replaces the keys of which authentic beacons have one: one or [MaxBeaconKeys].
+func (l *Listener) SetKeys(keys []nlbhash.Key) {
+	l.Key, l.Two = keys[0], len(keys) == MaxBeaconKeys
+	if l.Two {
+		l.Other = keys[1]
+	}
+}
+
+// Keys are those of which authentic beacons have one.
+func (l *Listener) Keys() []nlbhash.Key {
+	if l.Two {
+		return []nlbhash.Key{l.Key, l.Other}
+	}
+	return []nlbhash.Key{l.Key}
 }
 
 // Sequence is the place of a beacon among those of one member.
@@ -29,7 +50,10 @@ type Sequence struct {
 // force. For the layout see converge.AppendBeacon.
 func (l *Listener) Hear(beacon [BeaconSize]byte, active uint64) Reason {
 	le := binary.LittleEndian
-	if le.Uint64(beacon[40:]) != nlbhash.SipHash(2, 4, l.Key, beacon[:40]) {
+	tagged := func(key nlbhash.Key) bool {
+		return le.Uint64(beacon[40:]) == nlbhash.SipHash(2, 4, key, beacon[:40])
+	}
+	if !tagged(l.Key) && (!l.Two || !tagged(l.Other)) {
 		return BeaconForged
 	}
 	view, epoch := le.Uint32(beacon[4:]), le.Uint64(beacon[8:])

@@ -12,6 +12,7 @@ import (
 
 	"github.com/opennlb/opennlb/converge"
 	"github.com/opennlb/opennlb/dataplane"
+	"github.com/opennlb/opennlb/nlbhash"
 	"github.com/opennlb/opennlb/portrules"
 )
 
@@ -90,6 +91,16 @@ func (e *Engine) Renew(until dataplane.Instant) error {
 
 // Beacons delivers what was heard, see dataplane.Engine.
 func (e *Engine) Beacons() <-chan converge.Beacon { return e.judge.beacons }
+
+// SetBeaconKeys changes the keys of beacons from the next one on, see dataplane.Engine.
+func (e *Engine) SetBeaconKeys(keys []nlbhash.Key) error {
+	if err := dataplane.CheckBeaconKeys(keys); err != nil {
+		return err
+	}
+	keys = slices.Clone(keys)
+	e.judge.keys.Store(&keys)
+	return nil
+}
 
 // Counters reads the packets counted since the engine was opened. Exits that no
 // packet took are left out.

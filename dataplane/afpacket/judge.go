@@ -17,6 +17,7 @@ type judge struct {
 	counters counters
 	beacons  chan converge.Beacon
 
+	keys      atomic.Pointer[[]nlbhash.Key] // of beacons; nil: as they were
 	listener  portrules.Listener
 	fragments fragments
 	env       portrules.Env // its functions are made once: a closure per frame would be garbage
@@ -85,12 +86,18 @@ func (j *judge) decide(frame []byte, arrived int64, now dataplane.Instant) portr
 
 // hear judges a beacon, and passes on a good one.
 func (j *judge) hear(raw [portrules.BeaconSize]byte) portrules.Reason {
+	if keys := j.keys.Swap(nil); keys != nil {
+		j.listener.SetKeys(*keys)
+	}
 	reason := j.listener.Hear(raw, j.active)
 	if reason != portrules.BeaconHeard {
 		return reason
 	}
-	if b, err := converge.ParseBeacon(raw[:], j.listener.Key); err == nil {
-		dataplane.OfferBeacon(j.beacons, b)
+	for _, key := range j.listener.Keys() {
+		if b, err := converge.ParseBeacon(raw[:], key); err == nil {
+			dataplane.OfferBeacon(j.beacons, b)
+			break
+		}
 	}
 	return reason
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/opennlb/opennlb/converge"
 	"github.com/opennlb/opennlb/dataplane"
+	"github.com/opennlb/opennlb/nlbhash"
 	"github.com/opennlb/opennlb/portrules"
 	"github.com/opennlb/opennlb/portrules/frames"
 )
@@ -236,6 +237,12 @@ func TestBeaconsUnread(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer frozen.close()
+	words, err := mapControl(frozen.agent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer words.close()
+	words.setBeaconKeys([]nlbhash.Key{frames.BeaconKey})
 	const many = 500 // more than the ring holds
 	for seq := range uint64(many) {
 		code, err := frozen.collection.Programs[xdp.name].Run(&ebpf.RunOptions{Data: beacon(saying(1, withMe, seq+1))})

@@ -11,10 +11,25 @@ import (
 
 	"github.com/opennlb/opennlb/converge"
 	"github.com/opennlb/opennlb/dataplane"
+	"github.com/opennlb/opennlb/nlbhash"
 )
 
 // Beacons delivers what the programs heard, see dataplane.Engine.
 func (e *Engine) Beacons() <-chan converge.Beacon { return e.beacons }
+
+// SetBeaconKeys changes the keys of beacons, see dataplane.Engine.
+func (e *Engine) SetBeaconKeys(keys []nlbhash.Key) error {
+	if err := dataplane.CheckBeaconKeys(keys); err != nil {
+		return err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return errClosed
+	}
+	e.control.setBeaconKeys(keys)
+	return nil
+}
 
 // Fence is the highest epoch that a beacon said to be without this member: a policy
 // answers only above it. 0 when there was none, or the engine is closed.

@@ -2,18 +2,22 @@ package ebpf
 
 import (
 	"fmt"
+	"math/bits"
 	"os"
+	"slices"
 	"sync/atomic"
 	"unsafe"
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
+
+	"github.com/opennlb/opennlb/nlbhash"
 )
 
 // layout is the version of what programs, pages and pins look like. Raise it with
 // any change to bpf/maps.h that an older or newer engine would misread when it
 // takes over.
-const layout = 6
+const layout = 7
 
 // control is the map of the words that the programs read while the agent writes
 // them, seen as memory: a store is atomic and needs no system call.
@@ -58,6 +62,30 @@ type slotWord uint64
 
 func (w slotWord) active() uint32   { return uint32(w & 0xff) }
 func (w slotWord) prepared() uint32 { return uint32(w >> 8 & 0xff) }
+
+// setBeaconKeys makes one or two keys those that count. A key that counts before and after
+// stays where it is, so that no beacon is refused in between; one that is new is written
+// to a place that does not count yet.
+func (c *control) setBeaconKeys(keys []nlbhash.Key) {
+	w := c.words()
+	counting := atomic.LoadUint32(&w.BeaconKeys)
+	var next uint32
+	var fresh []nlbhash.Key
+	for _, k := range keys {
+		if i := slices.Index(w.BeaconKey[:], keyWords(k)); i >= 0 && counting>>i&1 == 1 {
+			next |= 1 << i
+		} else {
+			fresh = append(fresh, k)
+		}
+	}
+	atomic.StoreUint32(&w.BeaconKeys, next)
+	for _, k := range fresh {
+		i := bits.TrailingZeros32(^next)
+		w.BeaconKey[i] = keyWords(k)
+		next |= 1 << i
+	}
+	atomic.StoreUint32(&w.BeaconKeys, next)
+}
 
 func (c *control) close() error {
 	if c.memory == nil {

@@ -137,6 +137,9 @@ func setListener(t testing.TB, e *Engine, l *portrules.Listener) {
 		t.Fatal(err)
 	}
 	e.control.words().Fence = l.Fence
+	if err := e.SetBeaconKeys(l.Keys()); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // listenerOf reads what the engine knows of beacons.

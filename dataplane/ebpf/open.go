@@ -90,6 +90,7 @@ func (e *Engine) open(setup dataplane.Setup, opts options) (takeover bool, err e
 	e.undos.OnClose(e.control.close)
 	words := e.control.words()
 	words.Layout, words.Ifindex = layout, uint32(e.device.index)
+	e.control.setBeaconKeys([]nlbhash.Key{setup.BeaconKey})
 	if e.slots, err = newSlots(e.objects, e.pins, e.control); err != nil {
 		return takeover, err
 	}
@@ -137,7 +138,6 @@ func (e *Engine) load(setup dataplane.Setup) (*objects, error) {
 		nlbVarSourceMac:   [6]byte(setup.SourceMAC),
 		nlbVarClusterMac:  [6]byte(setup.ClusterMAC),
 		nlbVarOwnPriority: setup.Priority,
-		nlbVarBeaconKey:   keyWords(setup.BeaconKey),
 	} {
 		if err := spec.Variables[name].Set(value); err != nil {
 			return nil, fmt.Errorf("set %s: %w", name, err)

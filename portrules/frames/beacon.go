@@ -14,6 +14,9 @@ const Self = 3
 // BeaconKey is the key of the fixture cluster's beacons.
 var BeaconKey = nlbhash.Key{'b', 'e', 'a', 'c', 'o', 'n', 's', ' ', 0xff, 0xfe, 0, 1, 2, 3, 4, 5}
 
+// OtherKey is the one that counts beside BeaconKey in vectors that say so.
+var OtherKey = nlbhash.Key{'t', 'h', 'e', ' ', 'o', 't', 'h', 'e', 'r', ' ', 0xff, 0, 1, 2, 3, 4}
+
 // Beacon is a beacon of the layout that converge.AppendBeacon gives it, with any
 // values. By has 1<<32 added where the epoch is in force.
 type Beacon struct {

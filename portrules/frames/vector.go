@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/opennlb/opennlb/nlbhash"
 	"github.com/opennlb/opennlb/portrules"
 )
 
@@ -21,6 +22,7 @@ type Vector struct {
 	Refused   bool                  // and it says that the first fragment was not accepted
 	Fence     uint64
 	Heard     portrules.Sequence // the last beacon of member 1; zero: none
+	OtherKey  bool               // OtherKey counts, too
 	Known     *portrules.Client  // what is remembered of the frame's client; nil: nothing
 
 	Verdict    portrules.Verdict
@@ -36,6 +38,9 @@ type Vector struct {
 func (v Vector) Listener() *portrules.Listener {
 	l := &portrules.Listener{Self: Self, Key: BeaconKey, Fence: v.Fence}
 	l.Last[1] = v.Heard
+	if v.OtherKey {
+		l.SetKeys([]nlbhash.Key{BeaconKey, OtherKey})
+	}
 	return l
 }
 
@@ -60,7 +65,7 @@ func (v Vector) Env(l *portrules.Listener) portrules.Env {
 
 // Vectors returns all vectors; many share a policy.
 func Vectors() []Vector {
-	all := slices.Concat(beaconVectors(), sequenceVectors(), arpVectors(), mappedVectors())
+	all := slices.Concat(beaconVectors(), keyedVectors(), sequenceVectors(), arpVectors(), mappedVectors())
 	for _, f := range families() {
 		group := slices.Concat(f.neighborVectors(), f.addressVectors(), f.ruleVectors(), f.protocolVectors(), f.tunnelVectors(), f.sctpVectors(), f.errorVectors(),
 			f.flagVectors(), f.keyVectors(), f.fragmentVectors(), f.truncatedVectors(),

@@ -89,6 +89,29 @@ func beaconVectors() []Vector {
 	}
 }
 
+// While the key of the cluster is changed, beacons of the old and of the new one count, in
+// one sequence.
+func keyedVectors() []Vector {
+	tagged := func(name string, key nlbhash.Key, seq uint64) Vector {
+		b := good()
+		b.Seq += seq
+		frame := Ethernet(portrules.EtherTypeBeacon, b.Bytes(key))
+		return Vector{Name: "beacon " + name, Policy: mine(), Frame: frame, Heard: heard, OtherKey: true}
+	}
+	alone := tagged("of a key that does not count yet", OtherKey, 0)
+	alone.OtherKey = false
+	third := OtherKey
+	third[15] ^= 1
+	return []Vector{
+		tagged("of the first of two keys", BeaconKey, 0).hears(0),
+		tagged("of the second of two keys", OtherKey, 0).hears(0),
+		tagged("of the second of two keys, of the past", OtherKey, ^uint64(0)).drop(portrules.BeaconReplayed, -1),
+		tagged("of a third key", third, 0).drop(portrules.BeaconForged, -1),
+		tagged("of the key of zeros", nlbhash.Key{}, 0).drop(portrules.BeaconForged, -1),
+		alone.drop(portrules.BeaconForged, -1),
+	}
+}
+
 // zeroEnded is a beacon cut to 47 bytes that would be a good one if the missing
 // byte were read as zero.
 func zeroEnded() Vector {

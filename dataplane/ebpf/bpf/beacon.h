@@ -56,6 +56,19 @@ static __always_inline enum reason hear(const struct beacon *b, __u64 active)
 	return REASON_BEACON;
 }
 
+/* authentic reports whether a tag was made with one of the keys that count. */
+static __always_inline bool authentic(const __u64 word[6], __u64 tag)
+{
+	__u32 count = agent.beacon_keys;
+
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < MAX_BEACON_KEYS; i++)
+		if (count >> i & 1 &&
+		    siphash_words(2, 4, agent.beacon_key[i][0], agent.beacon_key[i][1], word, 6) == tag)
+			return true;
+	return false;
+}
+
 /* decide_beacon is for frames of the EtherType of beacons, with a policy or none. */
 static __always_inline enum reason decide_beacon(void *data, void *end)
 {
@@ -74,7 +87,7 @@ static __always_inline enum reason decide_beacon(void *data, void *end)
 	for (int i = 0; i < 5; i++)
 		word[i] = le64(wire[i]);
 	word[5] = (__u64)40 << 56; /* the length that is hashed */
-	if (siphash_words(2, 4, beacon_key[0], beacon_key[1], word, 6) != le64(wire[5]))
+	if (!authentic(word, le64(wire[5])))
 		return REASON_BEACON_FORGED;
 	if ((__u32)word[4] < 1 || (__u32)word[4] > MAX_PRIORITY || word[4] >> 32 > 1)
 		return REASON_BEACON_FORGED;

@@ -12,6 +12,7 @@
 #define MAX_FRAGMENTS 4096
 #define MAX_CLIENTS 65536 /* portrules.MaxClients */
 #define MAX_PRIORITY 32
+#define MAX_BEACON_KEYS 2 /* the old and the new one while the key of the cluster is changed */
 #define NAME_LENGTH 64
 
 #define PAGE_LENGTH 4096
@@ -101,6 +102,8 @@ struct control {
 	__u32 layout; /* LAYOUT of the program that uses the pages */
 	__u32 ifindex;
 	__u32 clsact; /* 0: tcx; 1: clsact filters; 2: and the qdisc is ours */
+	__u32 beacon_keys; /* bits of those below that count; the others may be written */
+	__u64 beacon_key[MAX_BEACON_KEYS][2];
 };
 volatile struct control agent SEC(".data.agent");
 
@@ -223,6 +226,5 @@ const volatile __u8 own_mac[6];
 const volatile __u8 source_mac[6];
 const volatile __u8 cluster_mac[6];
 const volatile __u8 own_priority; /* 0: beacons are frames like any other */
-const volatile __u64 beacon_key[2];
 
 #endif
