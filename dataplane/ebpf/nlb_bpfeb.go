@@ -39,14 +39,15 @@ type nlbClient struct {
 }
 
 type nlbControl struct {
-	_       structs.HostLayout
-	Lease   uint64
-	Slots   uint64
-	Fence   uint64
-	Layout  uint32
-	Ifindex uint32
-	Clsact  uint32
-	_       [4]byte
+	_          structs.HostLayout
+	Lease      uint64
+	Slots      uint64
+	Fence      uint64
+	Layout     uint32
+	Ifindex    uint32
+	Clsact     uint32
+	BeaconKeys uint32
+	BeaconKey  [2][2]uint64
 }
 
 type nlbCounts struct {
@@ -191,7 +192,6 @@ const (
 	nlbProgNlbTcOut     = "nlb_tc_out"
 	nlbProgNlbXdp       = "nlb_xdp"
 	nlbVarAgent         = "agent"
-	nlbVarBeaconKey     = "beacon_key"
 	nlbVarClusterMac    = "cluster_mac"
 	nlbVarMentionBeacon = "mention_beacon"
 	nlbVarMentionHead   = "mention_head"
@@ -272,7 +272,6 @@ type nlbMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type nlbVariableSpecs struct {
 	Agent         *ebpf.VariableSpec `ebpf:"agent"`
-	BeaconKey     *ebpf.VariableSpec `ebpf:"beacon_key"`
 	ClusterMac    *ebpf.VariableSpec `ebpf:"cluster_mac"`
 	MentionBeacon *ebpf.VariableSpec `ebpf:"mention_beacon"`
 	MentionHead   *ebpf.VariableSpec `ebpf:"mention_head"`
@@ -336,7 +335,6 @@ func (m *nlbMaps) Close() error {
 // It can be passed to loadNlbObjects or ebpf.CollectionSpec.LoadAndAssign.
 type nlbVariables struct {
 	Agent         *ebpf.Variable `ebpf:"agent"`
-	BeaconKey     *ebpf.Variable `ebpf:"beacon_key"`
 	ClusterMac    *ebpf.Variable `ebpf:"cluster_mac"`
 	MentionBeacon *ebpf.Variable `ebpf:"mention_beacon"`
 	MentionHead   *ebpf.Variable `ebpf:"mention_head"`
