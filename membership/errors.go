@@ -51,7 +51,7 @@ func explainJoin(to netip.AddrPort, err error) error {
 		_, why, _ := strings.Cut(text, differText)
 		return fmt.Errorf("join %s: %s %s: %w", to, differText, strings.TrimSpace(why), ErrWrongDetection)
 	case has("no installed keys could decrypt"):
-		return fmt.Errorf("join %s: it uses another cluster key: compare membership.key_file, or copy it from there if the key was changed: %w", to, ErrWrongKey)
+		return fmt.Errorf("join %s: it uses another cluster key: compare membership.key_file; if the key was changed, write into it what `nlbctl key show` prints there: %w", to, ErrWrongKey)
 	case has("encryption is configured but remote state is not encrypted"):
 		return fmt.Errorf("join %s: it runs without a cluster key (membership.key_file or insecure), this member has one: %w", to, ErrWrongKey)
 	case has("remote state is encrypted and encryption is not configured"):

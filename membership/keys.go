@@ -76,11 +76,46 @@ func (m *Membership) hasKey(key []byte) bool {
 	return slices.ContainsFunc(m.keys.GetKeys(), func(k []byte) bool { return bytes.Equal(k, key) })
 }
 
-func newKeyring(key []byte) (*memberlist.Keyring, error) {
+// SetKeys makes these one or two keys the only ones, the first being in use. A key that is
+// there before and after is understood all the time.
+func (m *Membership) SetKeys(keys [][]byte) error {
+	if len(keys) < 1 || len(keys) > maxKeys {
+		return fmt.Errorf("%d cluster keys, not 1 or %d", len(keys), maxKeys)
+	}
+	wanted := func(key []byte) bool {
+		return slices.ContainsFunc(keys, func(k []byte) bool { return bytes.Equal(k, key) })
+	}
+	have := m.Keys()
+	if len(have) == maxKeys && !wanted(have[1]) { // makes room
+		if err := m.RemoveKey(have[1]); err != nil {
+			return err
+		}
+	}
+	if err := m.AddKey(keys[0]); err != nil {
+		return err
+	}
+	if err := m.UseKey(keys[0]); err != nil {
+		return err
+	}
+	for _, k := range m.Keys() {
+		if !wanted(k) {
+			if err := m.RemoveKey(k); err != nil {
+				return err
+			}
+		}
+	}
+	return m.AddKey(keys[len(keys)-1])
+}
+
+func newKeyring(key, other []byte) (*memberlist.Keyring, error) {
 	if key == nil {
 		return nil, nil //nolint:nilnil // without a keyring nothing is encrypted
 	}
-	return memberlist.NewKeyring(nil, bytes.Clone(key))
+	var others [][]byte
+	if other != nil {
+		others = append(others, bytes.Clone(other))
+	}
+	return memberlist.NewKeyring(others, bytes.Clone(key))
 }
 
 func wrongSize(key []byte) error {

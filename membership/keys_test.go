@@ -75,7 +75,7 @@ func TestKeyRotation(t *testing.T) {
 
 		late := testOptions(4)
 		_, err := tryStart(t, seg, late)
-		if !errors.Is(err, ErrWrongKey) || !strings.Contains(err.Error(), "another cluster key") || !strings.Contains(err.Error(), "copy it from there") {
+		if !errors.Is(err, ErrWrongKey) || !strings.Contains(err.Error(), "another cluster key") || !strings.Contains(err.Error(), "nlbctl key show") {
 			t.Errorf("with the old key: %v", err)
 		}
 		if all[0].Stats().WrongKey == 0 {
@@ -158,6 +158,67 @@ func TestKeyMistakes(t *testing.T) {
 		m.Keys()[0][0]++ // a copy
 		if !bytes.Equal(m.Keys()[0], old) {
 			t.Error("the key was changed from outside")
+		}
+	})
+}
+
+// SetKeys leads from any keys to any others, and keeps what is in both all the time.
+func TestSetKeys(t *testing.T) {
+	bubble(t, func(t *testing.T, seg *segment) {
+		o := testOptions(1)
+		o.Key, o.OtherKey = key(1), key(2)
+		m := start(t, seg, o)
+		a, b, c := key(1), key(2), key(3)
+		for i, want := range [][][]byte{{a, b}, {b, a}, {b}, {b, c}, {a, b}, {a, c}, {c}, {a}, {b, c}, {c, b}, {a}, {a}} {
+			if err := m.SetKeys(want); err != nil {
+				t.Errorf("set %d: %v", i, err)
+			}
+			if got := m.Keys(); !slices.EqualFunc(got, want, bytes.Equal) {
+				t.Errorf("set %d: keys %x, want %x", i, got, want)
+			}
+		}
+		for _, wrong := range [][][]byte{nil, {a, b, c}, {a[:31]}, {a, nil}} {
+			if m.SetKeys(wrong) == nil {
+				t.Errorf("takes %x", wrong)
+			}
+		}
+	})
+}
+
+// Members with keys of neighbouring steps of a rotation understand each other, whoever
+// starts first; and who has the old key in use finds those who dropped it by using the other.
+func TestKeysOfNeighbouringSteps(t *testing.T) {
+	a, b := key(1), key(2)
+	steps := [][2][]byte{{a, nil}, {a, b}, {b, a}, {b, nil}}
+	for i := range len(steps) - 1 {
+		for _, order := range [][2]int{{i, i + 1}, {i + 1, i}} {
+			bubble(t, func(t *testing.T, seg *segment) {
+				var all []*Membership
+				for n, step := range order {
+					o := testOptions(n + 1)
+					o.Key, o.OtherKey = steps[step][0], steps[step][1]
+					all = append(all, start(t, seg, o))
+				}
+				eventually(t, time.Second, "both know both", func() bool { return agree(all) })
+				time.Sleep(5 * time.Second)
+				if !agree(all) || all[0].Stats().WrongKey+all[1].Stats().WrongKey > 0 {
+					t.Errorf("steps %v: %v, %v", order, names(all[0]), names(all[1]))
+				}
+			})
+		}
+	}
+	bubble(t, func(t *testing.T, seg *segment) {
+		o := testOptions(1)
+		o.Key = b
+		start(t, seg, o)
+		late := testOptions(2)
+		late.Key, late.OtherKey = a, b
+		if _, err := tryStart(t, seg, late); !errors.Is(err, ErrWrongKey) {
+			t.Errorf("with the old key in use: %v", err)
+		}
+		late.Key, late.OtherKey = b, a
+		if _, err := tryStart(t, seg, late); err != nil {
+			t.Error(err)
 		}
 	})
 }

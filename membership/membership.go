@@ -22,6 +22,7 @@ type Options struct {
 	Port      uint16               // TCP and UDP, the same on all members; 0 = any free one
 	Join      []netip.Addr         // where to look for members; own address is skipped
 	Key       []byte               // KeySize bytes; nil = unencrypted and unauthenticated
+	OtherKey  []byte               // what arrives may be encrypted with this one, too; nil = none
 	Timing    Timing               // zero fields as in DefaultTiming
 	Preset    string               // what others call Timing: cluster.detection; 0 to 16 letters a-z
 	Transport memberlist.Transport // nil = UDP and TCP on Self.Address and Port; owned by the Membership
@@ -133,6 +134,8 @@ func (o *Options) validate() error {
 		return fmt.Errorf("address %q cannot be announced to others: set member.address", o.Self.Address)
 	case o.Key != nil && len(o.Key) != KeySize:
 		return wrongSize(o.Key)
+	case o.OtherKey != nil && (o.Key == nil || len(o.OtherKey) != KeySize):
+		return wrongSize(o.OtherKey)
 	case !isPreset(o.Preset):
 		return fmt.Errorf("detection %q is not a preset: set cluster.detection to one", o.Preset)
 	case o.Transport != nil && o.Port == 0:
@@ -154,7 +157,7 @@ func (m *Membership) listen() error {
 		}
 		transport, port = s, s.port()
 	}
-	keyring, err := newKeyring(m.opts.Key)
+	keyring, err := newKeyring(m.opts.Key, m.opts.OtherKey)
 	if err != nil {
 		return errors.Join(fmt.Errorf("start membership: %w", err), transport.Shutdown())
 	}
