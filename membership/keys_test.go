@@ -222,3 +222,39 @@ func TestKeysOfNeighbouringSteps(t *testing.T) {
 		}
 	})
 }
+
+// What was recorded under a key counts for nothing once that key was changed, not even as
+// a message that was seen before.
+func TestReplayAfterKeyRotation(t *testing.T) {
+	bubble(t, func(t *testing.T, seg *segment) {
+		tape := seg.record()
+		all := cluster(t, seg, 3)
+		all[0].Send("n02", []byte("x"), true)
+		all[0].Send("n02", []byte("x"), false)
+		time.Sleep(100 * time.Millisecond)
+		for range 2 {
+			<-all[1].Messages()
+		}
+		seg.load(nil)
+		for _, keys := range [][][]byte{{key(7), key(8)}, {key(8), key(7)}, {key(8)}} {
+			for _, m := range all {
+				if err := m.SetKeys(keys); err != nil {
+					t.Fatal(err)
+				}
+			}
+			time.Sleep(time.Second)
+		}
+		undisturbed(t, all)
+		before := all[1].Stats()
+		seg.replay(tape, all[1].roster.me().endpoint())
+		time.Sleep(3 * time.Second)
+		silent(t, all)
+		s := all[1].Stats()
+		if s.WrongKey == before.WrongKey || s.Replayed+s.Misdirected != before.Replayed+before.Misdirected {
+			t.Errorf("before %+v, after %+v", before, s)
+		}
+		if !agree(all) {
+			t.Error("they do not agree any more")
+		}
+	})
+}
