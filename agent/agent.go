@@ -53,7 +53,11 @@ func Run(ctx context.Context, cfg *config.Config, opt Options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
-	m := member{Options: opt, cfg: cfg, key: key, events: control.NewEventLog(keepEvents)}
+	keys, err := newKeyholder(cfg.StateDir, cfg.Cluster.Name, key, opt.Log)
+	if err != nil {
+		return err
+	}
+	m := member{Options: opt, cfg: cfg, keys: keys, events: control.NewEventLog(keepEvents)}
 	m.hook = newHook(cfg.Notify, m.events, opt.Log)
 	endHook := startHook(m.hook)
 	defer func() { err = errors.Join(err, endHook()) }()
@@ -69,7 +73,7 @@ func Run(ctx context.Context, cfg *config.Config, opt Options) (err error) {
 type member struct {
 	Options
 	cfg    *config.Config
-	key    []byte
+	keys   *keyholder
 	events *control.EventLog
 	hook   *hook.Hook           // nil: no notify.command
 	base   *converge.Assignment // what was agreed on before
@@ -87,7 +91,7 @@ func (m *member) live(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, undo.run()) }()
 	cfg, log := m.cfg, m.Log
 
-	history, c, damaged, err := startCluster(cfg, m.key)
+	history, c, damaged, err := startCluster(cfg, m.keys.key())
 	if err != nil {
 		return err
 	}
@@ -125,7 +129,7 @@ func (m *member) live(ctx context.Context) (err error) {
 	if err := dedicatedIP(cfg, c, iface); err != nil {
 		return err
 	}
-	id, err := identify(cfg, c, m.key, iface)
+	id, err := identify(cfg, c, iface)
 	if err != nil {
 		return err
 	}
@@ -137,12 +141,15 @@ func (m *member) live(ctx context.Context) (err error) {
 
 	engine, err := openEngine(dataplane.Setup{
 		Cluster: c.Name, Member: cfg.Member.Name, Interface: cfg.Member.Interface, Kind: cfg.Dataplane,
-		SourceMAC: id.sourceMAC, ClusterMAC: id.clusterMAC, Priority: cfg.Member.Priority, BeaconKey: id.beaconKey,
+		SourceMAC: id.sourceMAC, ClusterMAC: id.clusterMAC, Priority: cfg.Member.Priority, BeaconKey: m.keys.beaconKey(),
 	}, log)
 	if err != nil {
 		return err
 	}
 	undo.add("detach data plane", engine.Close)
+	if err := m.keys.guard(engine); err != nil {
+		return err
+	}
 	if err := engine.Install(c.silent(), nil); err != nil { // before the kernel knows the VIPs
 		return err
 	}
@@ -152,7 +159,7 @@ func (m *member) live(ctx context.Context) (err error) {
 	undo.add("remove cluster MAC", func() error { return iface.RemoveMAC(id.clusterMAC) })
 
 	l := newLoop(cfg, m.begin(start{cluster: c, history: history, id: id, timing: timing}), m.Options)
-	l.engine, l.iface, l.ifindex, l.events, l.hook = engine, iface, iface.Index, m.events, m.hook
+	l.engine, l.keys, l.iface, l.ifindex, l.events, l.hook = engine, m.keys, iface, iface.Index, m.events, m.hook
 	undo.add("remove VIPs", l.removeVIPs)
 	for _, vip := range c.VIPs {
 		if err := iface.AddVIP(vip); err != nil {
@@ -188,10 +195,15 @@ func (m *member) live(ctx context.Context) (err error) {
 		return err
 	}
 
-	l.membership, err = membership.Start(ctx, membership.Options{
-		Cluster: c.Name, Self: id.peer(cfg), Port: cfg.Membership.Port, Join: cfg.Membership.Join,
-		Key: m.key, Timing: timing.membership, Preset: timing.preset, Log: log, Healthy: l.healthy,
+	l.membership, err = m.keys.join(func(key, other []byte) (*membership.Membership, error) {
+		return membership.Start(ctx, membership.Options{
+			Cluster: c.Name, Self: id.peer(cfg), Port: cfg.Membership.Port, Join: cfg.Membership.Join,
+			Key: key, OtherKey: other, Timing: timing.membership, Preset: timing.preset, Log: log, Healthy: l.healthy,
+		})
 	})
+	if l.membership != nil {
+		undo.add("leave membership", func() error { return l.membership.Leave(500 * time.Millisecond) })
+	}
 	switch {
 	case !errors.Is(err, membership.ErrWrongDetection):
 	case time.Since(m.anew) < anewPatience: // the others have not begun anew yet
@@ -204,7 +216,6 @@ func (m *member) live(ctx context.Context) (err error) {
 		return refusal(err)
 	}
 	m.preset, m.tried = "", nil
-	undo.add("leave membership", func() error { return l.membership.Leave(500 * time.Millisecond) })
 	if doubt != nil && l.membership.Alone() {
 		return doubt
 	}
@@ -216,6 +227,7 @@ func (m *member) live(ctx context.Context) (err error) {
 	group.Go(func() error { return responder.Run(tasks) })
 	server := control.NewServer(backend{l}, audit, log)
 	group.Go(func() error { return server.Serve(tasks, socket) })
+	group.Go(func() error { return backend{l}.tendKeys(tasks) })
 	if serveRemote != nil {
 		group.Go(func() error { return serveRemote(tasks, server) })
 	}

@@ -17,6 +17,7 @@ type question struct {
 	Trace    *control.TraceRequest   `json:"trace,omitempty"`
 	Plan     *converge.Plan          `json:"plan,omitempty"`  // can the member take it?
 	Saved    *converge.Stamp         `json:"saved,omitempty"` // is it in force, and on the disk?
+	Keys     *keyOffer               `json:"keys,omitempty"`
 }
 
 // answer has the field set that the question had.
@@ -25,6 +26,7 @@ type answer struct {
 	Counters []control.Counter `json:"counters,omitempty"`
 	Portion  *portion          `json:"portion,omitempty"`
 	OK       bool              `json:"ok,omitempty"`
+	Keys     *keyStand         `json:"keys,omitempty"`
 }
 
 // answerTo takes from the loop what an answer needs; the rest, which may take a while,
@@ -74,6 +76,12 @@ func (l *loop) answerTo(q question) (func() (answer, error), error) {
 	case q.Saved != nil:
 		ok := !q.Saved.Above(l.machine.Plan().Stamp()) && l.history.has(*q.Saved)
 		return func() (answer, error) { return answer{OK: ok}, nil }, nil
+	case q.Keys != nil:
+		offer := *q.Keys
+		return func() (answer, error) {
+			s, err := l.answerKeys(offer)
+			return answer{Keys: &s}, err
+		}, nil
 	}
 	return nil, errors.New("unknown question: does this member run another version?")
 }

@@ -149,6 +149,10 @@ func (l *loop) onCommand(from string, c command) error {
 	if c.Plan != nil {
 		return l.beginChange(c.Plan, func(err error) { answer(changed{}, err) })
 	}
+	if c.Rotate != nil {
+		l.onRotate(c, answer)
+		return nil
+	}
 	done, kept, err := l.carryOut(c)
 	if err != nil {
 		answer(done, err)

@@ -19,10 +19,9 @@ type identity struct {
 	instance   uint64
 	clusterMAC net.HardwareAddr
 	sourceMAC  net.HardwareAddr
-	beaconKey  nlbhash.Key
 }
 
-func identify(cfg *config.Config, c *cluster, key []byte, iface *l2.Interface) (identity, error) {
+func identify(cfg *config.Config, c *cluster, iface *l2.Interface) (identity, error) {
 	addr := l2.ClusterAddr(c.VIPs)
 	source, err := l2.SourceMAC(c.Mode, cfg.Member.SourceMAC, cfg.Member.Priority, addr, iface.MAC)
 	if err != nil {
@@ -32,7 +31,6 @@ func identify(cfg *config.Config, c *cluster, key []byte, iface *l2.Interface) (
 		instance:   instance(),
 		clusterMAC: l2.ClusterMAC(c.Mode, addr),
 		sourceMAC:  source,
-		beaconKey:  deriveKey("beacon", cfg.Cluster.Name, key),
 	}, nil
 }
 

@@ -32,6 +32,8 @@ type loop struct {
 	catalog catalog
 	history *history
 	id      identity
+	keys    *keyholder
+	rotor   *rotor
 	timing  detection
 	version string
 	ready   func()
@@ -146,6 +148,7 @@ func newLoop(cfg *config.Config, begin start, opt Options) *loop {
 	l := &loop{
 		log: opt.Log, cfg: cfg, cluster: begin.cluster, catalog: known, history: begin.history, id: id, timing: timing, version: opt.Version, ready: opt.Ready, reload: opt.Reload,
 		events:    control.NewEventLog(keepEvents),
+		rotor:     newRotor(),
 		requests:  make(chan func() error),
 		conflicts: make(chan conflict, 16),
 		counted:   make(chan census, 1),

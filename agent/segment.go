@@ -47,7 +47,7 @@ func (l *loop) announceDue() {
 // sendBeacon says on the segment what the members agreed on. A lost one is made up
 // for by the next.
 func (l *loop) sendBeacon(b converge.Beacon) {
-	if err := l.beacons.Send(converge.AppendBeacon(nil, l.id.beaconKey, b)); err != nil && l.linkUp {
+	if err := l.beacons.Send(converge.AppendBeacon(nil, *l.keys.beacon.Load(), b)); err != nil && l.linkUp {
 		l.log.Debug("send a beacon", "error", err)
 	}
 }

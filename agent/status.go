@@ -191,6 +191,9 @@ func (l *loop) warnings() []string {
 	if n := l.keep.remembered; n > portrules.MaxClients*9/10 {
 		out = append(out, fmt.Sprintf("%d clients are remembered, of at most %d: those silent for longest are forgotten, and may move to another member: shorten the timeout of rules, and give services of single UDP packets affinity none", n, portrules.MaxClients))
 	}
+	if waits := l.rotor.waitsFor(); waits != "" {
+		out = append(out, waits)
+	}
 	if n := l.membership.Stats().WrongKey; n > 0 {
 		out = append(out, plural(int(n), "packet")+" from holders of another cluster key: compare membership.key_file on all members")
 	}

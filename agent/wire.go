@@ -25,6 +25,7 @@ type command struct {
 	ID      uint64               `json:"id"`
 	Ask     *question            `json:"ask,omitempty"`
 	Plan    *converge.Plan       `json:"plan,omitempty"` // to propose, as coordinator
+	Rotate  *rotation            `json:"rotate,omitempty"`
 	Rule    *control.RuleRequest `json:"rule,omitempty"`
 	Action  string               `json:"action,omitempty"`
 	Timeout control.Duration     `json:"timeout,omitempty"`

@@ -5,6 +5,6 @@ package config
 func EventKinds() []string {
 	return []string{
 		"join", "leave", "state", "default_host", "converged", "command", "drained", "config",
-		"out", "held_back", "refused", "conflict", "link", "no_owner", "owner", "hook",
+		"out", "held_back", "refused", "conflict", "link", "no_owner", "owner", "key", "hook",
 	}
 }

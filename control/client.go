@@ -104,6 +104,24 @@ func (c *Client) Rollback(ctx context.Context, r RollbackRequest) (res ApplyResu
 	return res, err
 }
 
+// RotateKey changes the cluster key at all members.
+func (c *Client) RotateKey(ctx context.Context, r KeyRequest) (res KeyResult, err error) {
+	err = c.ask(ctx, "POST", "/v1/key/rotate", r, &res)
+	return res, err
+}
+
+// KeyStatus tells how the members stand with the cluster key.
+func (c *Client) KeyStatus(ctx context.Context) (s KeyStatus, err error) {
+	err = c.ask(ctx, "GET", "/v1/key", nil, &s)
+	return s, err
+}
+
+// ShowKey returns the cluster key, at the unix socket only.
+func (c *Client) ShowKey(ctx context.Context) (s KeyShown, err error) {
+	err = c.ask(ctx, "POST", "/v1/key/show", struct{}{}, &s)
+	return s, err
+}
+
 // Audit returns the latest n changes that were asked for, oldest first.
 func (c *Client) Audit(ctx context.Context, n int) (entries []AuditEntry, err error) {
 	err = c.ask(ctx, "GET", "/v1/audit?n="+strconv.Itoa(n), nil, &entries)

@@ -30,6 +30,7 @@ type fake struct {
 	rules   []RuleRequest
 	applies []ApplyRequest
 	backs   []RollbackRequest
+	rotates []KeyRequest
 }
 
 func newFake() *fake {
@@ -79,6 +80,21 @@ func (f *fake) Rollback(_ context.Context, r RollbackRequest) (ApplyResult, erro
 	defer f.mu.Unlock()
 	f.backs = append(f.backs, r)
 	return ApplyResult{Version: 8, Was: 7, Done: true}, f.err
+}
+
+func (f *fake) RotateKey(_ context.Context, r KeyRequest) (KeyResult, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.rotates = append(f.rotates, r)
+	return KeyResult{Old: "0ld", New: "4ew"}, f.err
+}
+
+func (f *fake) KeyStatus(context.Context) (KeyStatus, error) {
+	return KeyStatus{Generation: 3, Fingerprint: "4ew"}, f.err
+}
+
+func (f *fake) ShowKey(context.Context) (KeyShown, error) {
+	return KeyShown{Key: "c2VjcmV0", Fingerprint: "4ew"}, f.err
 }
 
 func (f *fake) Explain(_ context.Context, r ExplainRequest) (Explanation, error) {

@@ -47,6 +47,10 @@ type Backend interface {
 	ConfigHistory(context.Context) ([]ConfigVersion, error)
 	Apply(context.Context, ApplyRequest) (ApplyResult, error)
 	Rollback(context.Context, RollbackRequest) (ApplyResult, error)
+	// RotateKey changes the cluster key at all members; it returns when that is done.
+	RotateKey(context.Context, KeyRequest) (KeyResult, error)
+	KeyStatus(context.Context) (KeyStatus, error)
+	ShowKey(context.Context) (KeyShown, error)
 	Explain(context.Context, ExplainRequest) (Explanation, error)
 	QueryPort(context.Context, PortRequest) (Port, error)
 	// Trace closes the channel when the context has ended; it is read until then.
@@ -144,6 +148,9 @@ func (a *api) handler() http.Handler {
 		{"POST", "/v1/config/apply", a.changes(a.apply)},
 		{"POST", "/v1/config/rollback", a.changes(a.rollback)},
 		{"POST", "/v1/rule", a.changes(a.rule)},
+		{"GET", "/v1/key", a.reads(a.keyStatus)},
+		{"POST", "/v1/key/rotate", a.changes(a.rotateKey)},
+		{"POST", "/v1/key/show", a.changes(a.showKey)},
 	} {
 		mux.HandleFunc(r.path, a.answer(func(w http.ResponseWriter, req *http.Request) (any, error) {
 			if req.Method != r.method {

@@ -153,6 +153,27 @@ func (f *fake) Rollback(_ context.Context, r control.RollbackRequest) (control.A
 	return control.ApplyResult{Version: 7, Was: 7}, nil
 }
 
+func (f *fake) RotateKey(_ context.Context, r control.KeyRequest) (control.KeyResult, error) {
+	if r.Force {
+		return control.KeyResult{Old: "01d", New: "4ec"}, nil
+	}
+	return control.KeyResult{}, &control.Error{Status: 409, Message: "nothing was changed: node3 is down"}
+}
+
+func (f *fake) KeyStatus(context.Context) (control.KeyStatus, error) {
+	return control.KeyStatus{
+		Generation: 4, Fingerprint: "01d", UnderWay: true, Waits: "waits for node3", By: "root at node1",
+		Members: []control.KeyMember{
+			{Member: "node1", Generation: 4, Keys: []string{"01d", "4ec"}},
+			{Member: "node2", Error: "did not \x1b[2Janswer"},
+		},
+	}, nil
+}
+
+func (f *fake) ShowKey(context.Context) (control.KeyShown, error) {
+	return control.KeyShown{Key: "c2VjcmV0", Fingerprint: "01d", UnderWay: true}, nil
+}
+
 func (f *fake) Clients(_ context.Context, r control.ClientsRequest) (control.ClientList, error) {
 	list := control.ClientList{Rule: r.Rule, Member: "node1", Keep: control.Duration(10 * time.Second), Total: 4, Clients: []control.KeptClient{
 		{Client: netip.MustParseAddr("198.51.100.7"), Member: "node2", Bucket: 17, Owner: "node1", Silent: control.Duration(1234 * time.Millisecond)},
@@ -391,6 +412,29 @@ func TestRuleCommands(t *testing.T) {
 		if out := nlbctl(t, env{}, append([]string{"--socket", socket}, strings.Fields(line)...)...); out.status != misuse {
 			t.Errorf("%s: %+v", line, out)
 		}
+	}
+}
+
+func TestKeyCommands(t *testing.T) {
+	socket := serve(t, newFake())
+	ctl := func(line string) outcome {
+		return nlbctl(t, env{}, append([]string{"--socket", socket}, strings.Fields(line)...)...)
+	}
+	ctl("key rotate").expect(t, failed, "", "node3 is down")
+	ctl("key rotate --force").expect(t, done, "new cluster key, fingerprint 4ec. The old one, 01d, is refused", "")
+	ctl("key rotate now").expect(t, misuse, "", "unexpected argument")
+	ctl("key turn").expect(t, misuse, "", "unknown verb")
+	out := ctl("key show")
+	out.expect(t, done, "c2VjcmV0\n", "is being changed")
+	if out.stdout != "c2VjcmV0\n" {
+		t.Errorf("more than the key: %q", out.stdout)
+	}
+	out = ctl("key status")
+	for _, want := range []string{
+		"Cluster key 01d, generation 4, last changed by root at node1\n", "holds an earlier key", "It is being changed. waits for node3\n",
+		"node1   4           01d     4ec\n", "node2   ?                                    did not ?[2Janswer\n",
+	} {
+		out.expect(t, done, want, "")
 	}
 }
 

@@ -102,7 +102,7 @@ func (c *cli) root() *cobra.Command {
 	root.AddCommand(c.status())
 	root.AddCommand(c.states()...)
 	root.AddCommand(c.weight()...)
-	root.AddCommand(c.rule(), c.apply(), c.config(), c.explain(), c.queryPort(), c.trace(), c.clients(), c.events(), c.audit(), c.ip2mac(), c.keygen(), c.switchConfig(), c.doctor(), c.validate(), c.version(), c.completion(root))
+	root.AddCommand(c.rule(), c.apply(), c.config(), c.explain(), c.queryPort(), c.trace(), c.clients(), c.events(), c.audit(), c.key(), c.ip2mac(), c.keygen(), c.switchConfig(), c.doctor(), c.validate(), c.version(), c.completion(root))
 	return root
 }
 
