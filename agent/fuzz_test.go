@@ -27,6 +27,8 @@ func FuzzMessage(f *testing.F) {
 		`{"command":{"id":1,"ask":{"packet":{"client":"192.0.2.7","vip":"192.0.2.10","port":80,"protocol":"tcp"}}}}`,
 		`{"command":{"id":1,"ask":{"packet":{"client":"2001:db8::7","vip":"2001:db8::10","protocol":"icmp"}}}}`,
 		`{"command":{"id":1,"ask":{"trace":{"client":"192.0.2.0/24","port":80}}}}`,
+		`{"command":{"id":1,"ask":{"keys":{"stamp":{"Generation":3,"Fingerprints":"0123 4567 "},"public":"AAAA","sealed":"AAAA"}}}}`,
+		`{"command":{"id":1,"rotate":{"force":true},"by":"root at n1"}}`,
 		`{"command":{"id":1,"action":"drain","timeout":"5m0s"}}`,
 		`{"reply":{"id":1,"error":"is stopped","old":"started","new":"stopped"}}`,
 		`{"reply":{"id":1,"answer":{"part":{"member":"n2"},"counters":[{"rule":"web"}]}}}`,

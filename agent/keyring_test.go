@@ -184,3 +184,25 @@ func TestTakeKeyring(t *testing.T) {
 		t.Errorf("insecure: %v", err)
 	}
 }
+
+// FuzzSealed: whatever another member says about keys, this one neither panics nor loses
+// its own.
+func FuzzSealed(f *testing.F) {
+	f.Add([]byte("box"), make([]byte, 32), uint64(1), "")
+	f.Add(make([]byte, 60), bytes.Repeat([]byte{9}, 32), uint64(0), "x")
+	k, err := newKeyholder(f.TempDir(), "web", testKey(1), slog.New(slog.DiscardHandler))
+	if err != nil {
+		f.Fatal(err)
+	}
+	l := &loop{keys: k, rotor: newRotor()}
+	before := k.current().stamp()
+	f.Fuzz(func(t *testing.T, sealed, public []byte, generation uint64, fingerprints string) {
+		s, err := l.answerKeys(keyOffer{Stamp: stamp{generation, fingerprints}, Public: public, Sealed: sealed})
+		if err == nil && len(sealed) > 0 {
+			t.Errorf("took %x", sealed)
+		}
+		if k.current().stamp() != before || err == nil && s.Stamp != before {
+			t.Errorf("the keyring is %+v", k.current().stamp())
+		}
+	})
+}
