@@ -227,13 +227,16 @@ func (m *Machine) dealt() *Plan {
 // no view which has to begin anew for it. It must be in force at the proposer: what is
 // only proposed may come to nothing.
 func (m *Machine) beginsAnew(from Peer, p *Plan) bool {
-	w := m.words[from.Priority]
-	inForce := w.from == from && w.View != (Epoch{}) && w.Stamp == p.Stamp()
-	if m.cfg.Anew == nil || m.committed != nil || !inForce || !p.newer(m.plan) || m.take(p) != "" || !m.cfg.Anew(p) {
+	if m.cfg.Anew == nil || m.committed != nil || !p.newer(m.plan) || m.take(p) != "" || !m.cfg.Anew(p) {
 		return false
 	}
-	m.plan = p
-	return true
+	w, spoke := m.words[from.Priority]
+	spoke = spoke && w.from == from
+	inForce := spoke && w.View != (Epoch{}) && w.Stamp == p.Stamp()
+	if inForce {
+		m.plan = p
+	}
+	return inForce || !spoke // it will say what is in force, and propose again
 }
 
 // misfit tells why a live member is left out under a plan, "" if it need not be.

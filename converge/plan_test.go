@@ -172,22 +172,26 @@ func TestBeginsAnewOutside(t *testing.T) {
 	for _, c := range []struct {
 		name     string
 		anew     bool
+		silent   bool  // the proposer has said nothing yet
 		in       Epoch // of the proposer
 		its      Stamp // in force there
 		promises bool
 	}{
-		{"in force", true, Epoch{N: 5, By: 1}, later.Stamp(), false},
-		{"only proposed", true, Epoch{N: 5, By: 1}, first.Stamp(), true},
-		{"the proposer's file", true, Epoch{}, later.Stamp(), true},
-		{"not for this one", false, Epoch{N: 5, By: 1}, later.Stamp(), true},
+		{"in force", true, false, Epoch{N: 5, By: 1}, later.Stamp(), false},
+		{"only proposed", true, false, Epoch{N: 5, By: 1}, first.Stamp(), true},
+		{"the proposer's file", true, false, Epoch{}, later.Stamp(), true},
+		{"unknown", true, true, Epoch{}, Stamp{}, false},
+		{"not for this one", false, false, Epoch{N: 5, By: 1}, later.Stamp(), true},
 	} {
 		m := member(3, 1)
 		m.cfg.Anew = func(p *Plan) bool { return p == later && c.anew }
 		w := wordOf(1, 1, c.in, 5)
 		w.Info.Stamp = c.its
-		m.Receive(t0, w)
+		if !c.silent {
+			m.Receive(t0, w)
+		}
 		m.Receive(t0, msg(1, Message{Prepare: a.clone()}))
-		if promised := m.prepared != nil; promised != c.promises || (m.Plan() == later) == c.promises {
+		if promised := m.prepared != nil; promised != c.promises || (m.Plan() == later) != (!c.promises && !c.silent) {
 			t.Errorf("%s: promised %t, configuration %v", c.name, promised, m.Plan().Stamp())
 		}
 	}
