@@ -108,7 +108,7 @@ func configChange(verb string, targets []string, do func(context.Context) (Apply
 			c.verb += " --dry-run"
 		}
 		if err == nil {
-			c.old, c.new = fmt.Sprint("configuration ", res.Was), strings.Join(res.Changes, "; ")
+			c.old, c.new = fmt.Sprint("configuration ", res.Was), auditText(res.Changes)
 			if res.Done {
 				c.new = fmt.Sprintf("configuration %d: %s", res.Version, c.new)
 			}
@@ -116,6 +116,16 @@ func configChange(verb string, targets []string, do func(context.Context) (Apply
 		return res.filled(), err
 	}
 	return c
+}
+
+// auditText tells changes within the bounds of a line of the audit log; the version that
+// they made is kept in whole.
+func auditText(changes []string) string {
+	text := strings.Join(changes, "; ")
+	if len(text) > auditLine/4 {
+		return text[:auditLine/4] + "…"
+	}
+	return text
 }
 
 // filled makes empty lists print as [].
