@@ -51,6 +51,13 @@ func TestApplyMany(t *testing.T) {
 			t.Errorf("%s: took %s", step.name, took)
 		}
 	}
+	entries, err := c.Members[1].Control().Audit(c.ctx, 3)
+	c.ok(err)
+	for i, e := range entries {
+		if want := fmt.Sprintf("configuration %d: vip 10.77.0.101: ", i+2); !strings.HasPrefix(e.New, want) || e.Who == "" {
+			t.Errorf("the audit log has %q by %q, want %q and more", e.New[:min(len(e.New), 60)], e.Who, want)
+		}
+	}
 	for _, vip := range []string{"10.77.0.101", "10.77.0.163"} {
 		ctx, cancel := context.WithTimeout(c.ctx, 3*time.Second)
 		if _, err := c.Client.Ask(ctx, c.Client.Addrs[0], netip.AddrPortFrom(netip.MustParseAddr(vip), 80)); err != nil {
