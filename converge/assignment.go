@@ -57,17 +57,26 @@ func (a *Assignment) Default() *Table { return a.Slot(len(a.SlotTable) - 1) }
 
 // Member returns what the view knows of the member with priority p.
 func (a *Assignment) Member(p uint8) (Info, bool) {
-	i, ok := slices.BinarySearchFunc(a.Members, p, func(m Info, p uint8) int { return int(m.Priority) - int(p) })
-	if !ok {
-		return Info{}, false
+	if i := a.member(p); i != nil {
+		return *i, true
 	}
-	return a.Members[i], true
+	return Info{}, false
+}
+
+// member is Member without a copy; nil if there is none.
+func (a *Assignment) member(p uint8) *Info {
+	for i := range a.Members { // few
+		if a.Members[i].Priority == p {
+			return &a.Members[i]
+		}
+	}
+	return nil
 }
 
 // has reports whether exactly this start of a member is in the view.
 func (a *Assignment) has(p Peer) bool {
-	m, ok := a.Member(p.Priority)
-	return ok && m.peer() == p
+	i := a.member(p.Priority)
+	return i != nil && i.Instance == p.Instance && i.Name == p.Name
 }
 
 // mask is the view as a set of priorities.
@@ -249,8 +258,8 @@ func (a *Assignment) serving() []uint8 {
 
 // keeps reports whether a member goes on serving its connections of a slot.
 func (a *Assignment) keeps(p uint8, slot int) bool {
-	m, ok := a.Member(p)
-	return ok && m.holds(a.Plan, slot)
+	m := a.member(p)
+	return m != nil && m.holds(a.Plan, slot)
 }
 
 // keepers is the set of members that do.

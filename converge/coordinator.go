@@ -129,11 +129,15 @@ func (m *Machine) wanted() []Info {
 // a promised or later one, which others may have committed already.
 func (m *Machine) inView(p Peer) (info Info, in bool) {
 	for _, a := range []*Assignment{m.committed, m.prepared, m.later} {
-		if a == nil || !a.has(p) {
+		if a == nil {
 			continue
 		}
-		if i, _ := a.Member(p.Priority); !in || i.newer(info) {
-			info, in = i, true
+		i := a.member(p.Priority)
+		if i == nil || i.Instance != p.Instance || i.Name != p.Name {
+			continue
+		}
+		if !in || i.newer(info) {
+			info, in = *i, true
 		}
 	}
 	return info, in

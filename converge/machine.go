@@ -91,6 +91,7 @@ type Machine struct {
 	asked   *Plan            // by SetPlan, and not yet agreed on
 	refused map[Stamp]string // by a member of the view, since its last epoch
 	unfit   map[Peer]unfit
+	brought bool // somebody has sent a plan: it may be among the words
 
 	proposal  *proposal
 	extras    []extra

@@ -53,6 +53,7 @@ func (m *Machine) onInfo(from Peer, msg *InfoMsg) {
 		return
 	}
 	w := word{from: from, at: m.now, InfoMsg: *msg}
+	m.brought = m.brought || w.Plan != nil
 	switch {
 	case w.Plan != nil && (w.Plan.valid() != nil || w.Plan.Stamp() != w.Stamp):
 		w.Plan = nil

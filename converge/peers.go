@@ -45,6 +45,7 @@ func (m *Machine) refresh() {
 		if !m.isAlive(p) {
 			delete(m.since, p)
 			delete(m.banned, p)
+			delete(m.unfit, p)
 			if m.words[p.Priority].from == p {
 				delete(m.words, p.Priority)
 			}

@@ -215,6 +215,9 @@ func (m *Machine) dealt() *Plan {
 		better(m.later.Plan)
 	}
 	better(m.asked)
+	if !m.brought {
+		return best
+	}
 	for _, p := range m.alive {
 		if w, ok := m.words[p.Priority]; ok && w.from == p {
 			better(w.Plan)
@@ -241,8 +244,13 @@ func (m *Machine) beginsAnew(from Peer, p *Plan) bool {
 
 // misfit tells why a live member is left out under a plan, "" if it need not be.
 func (m *Machine) misfit(p Peer, plan *Plan) string {
-	if u, ok := m.unfit[p]; ok && u.plan == plan.Stamp() {
-		return u.reason
+	if len(m.unfit) > 0 {
+		if u, ok := m.unfit[p]; ok && u.plan == plan.Stamp() {
+			return u.reason
+		}
+	}
+	if !m.brought {
+		return ""
 	}
 	if w, ok := m.words[p.Priority]; ok && w.from == p && w.Plan != nil && w.Stamp.Above(plan.Stamp()) {
 		if reason := m.refused[w.Stamp]; reason != "" {

@@ -210,7 +210,7 @@ func (m *Machine) onReject(from Peer, r *Reject) {
 		return
 	}
 	if w, ok := m.words[from.Priority]; ok && w.from == from && r.Plan != nil && r.Plan.valid() == nil && r.Plan.newer(m.plan) {
-		w.Stamp, w.Plan = r.Plan.Stamp(), r.Plan
+		w.Stamp, w.Plan, m.brought = r.Plan.Stamp(), r.Plan, true
 		m.words[from.Priority] = w
 	}
 	if r.Refusal != "" {

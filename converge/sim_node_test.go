@@ -237,14 +237,16 @@ func (s *sim) connect(n *node) {
 	}
 	answers, slots := s.answers(n), s.layout(n.plan).slot
 	for class := range n.conns {
-		keeps := n.m.self.holds(n.plan, slots[class])
-		for w := range n.conns[class] {
-			if answers {
+		if answers {
+			for w := range n.conns[class] {
 				n.conns[class][w] |= n.own[class][w]
 			}
-			if !keeps {
-				n.conns[class][w] &= n.some[class][w]
-			}
+		}
+		if n.conns[class] == n.some[class] || n.m.self.holds(n.plan, slots[class]) {
+			continue
+		}
+		for w := range n.conns[class] {
+			n.conns[class][w] &= n.some[class][w]
 		}
 	}
 }

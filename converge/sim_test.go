@@ -214,7 +214,7 @@ func TestSimulation(t *testing.T) {
 		}
 		return
 	}
-	defer debug.SetGCPercent(debug.SetGCPercent(800)) // much litter, little memory
+	defer debug.SetGCPercent(debug.SetGCPercent(2000)) // much litter, little memory
 	var (
 		next, slowest atomic.Int64
 		failed        sync.Map

@@ -7,8 +7,8 @@ func (m *Machine) recorded() bool {
 	if m.committed == nil {
 		return false
 	}
-	me, ok := m.committed.Member(m.self.Priority)
-	return ok && me.Instance == m.self.Instance && me.Version == m.self.Version
+	me := m.committed.member(m.self.Priority)
+	return me != nil && me.Instance == m.self.Instance && me.Version == m.self.Version
 }
 
 // tell sends this member's Info until the view records it: to the coordinator. While
