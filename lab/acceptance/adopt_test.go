@@ -17,6 +17,7 @@ import (
 // in force, says once in its log and all the time in its status what is different, and goes
 // on; until its file is put in force.
 func TestJoinAdopts(t *testing.T) {
+	beside(t)
 	strays := false
 	c := start(t, lab.Options{Clients: 60, Edit: func(m *lab.Member) {
 		if strays && m.Priority == 3 {

@@ -21,6 +21,7 @@ func afpacket() lab.Options { return lab.Options{Dataplane: "afpacket", Clients:
 
 // TestModesAFPacket is TestModes with the data plane in user space.
 func TestModesAFPacket(t *testing.T) {
+	beside(t)
 	for mode, clients := range map[string]int{"unicast": trials(300, 600), "multicast": 60, "igmp": 60} {
 		t.Run(mode, func(t *testing.T) {
 			c := start(t, lab.Options{Mode: mode, Dataplane: "afpacket", Clients: clients, IPv6: true})
@@ -187,6 +188,7 @@ func TestPlannedAFPacket(t *testing.T) {
 // TestLargeAFPacket sends what the network card has not cut or checksummed yet, and what
 // comes in fragments.
 func TestLargeAFPacket(t *testing.T) {
+	beside(t)
 	c := start(t, lab.Options{Dataplane: "afpacket", Clients: 30, IPv6: true})
 	for _, m := range c.Members {
 		c.ok(m.StartEcho(7))

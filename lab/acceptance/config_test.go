@@ -196,6 +196,7 @@ func TestApplyAtOnce(t *testing.T) {
 // TestApplyMode gives the cluster another MAC address, and other times, while connections
 // are open: all members begin anew.
 func TestApplyMode(t *testing.T) {
+	beside(t)
 	c := start(t, lab.Options{Clients: 40})
 	for _, m := range c.Members {
 		c.ok(m.StartEcho(7))

@@ -149,6 +149,7 @@ func stateDir(m *lab.Member) string { return m.Config["state_dir"].(string) }
 // TestDamagedState damages the files of members that are down, two at a time: they start,
 // say what was wrong, and have the configuration of the others; alone, the previous version.
 func TestDamagedState(t *testing.T) {
+	beside(t)
 	c := start(t, lab.Options{Clients: 60, Edit: func(m *lab.Member) {
 		undampened(m)
 		m.Config["member"].(map[string]any)["retain_state"] = true

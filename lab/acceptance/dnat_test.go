@@ -17,6 +17,7 @@ import (
 // joins, drains and starts break none; a drain ends with the last one, or at its
 // timeout, which resets what is left.
 func TestContainers(t *testing.T) {
+	beside(t)
 	for _, dataplane := range []string{"xdp", "tc"}[:trials(1, 2)] { // dataplane/ebpf tests both with NAT
 		t.Run(dataplane, func(t *testing.T) { testContainers(t, dataplane) })
 	}

@@ -61,6 +61,7 @@ func (c *cluster) diagnose(m *lab.Member, want ...string) {
 // TestDoctor: sound members are told to be sound, before and after they start, and what
 // is broken on a host is named there, or at the others that meet it.
 func TestDoctor(t *testing.T) {
+	beside(t)
 	c := start(t, lab.Options{Members: 3, IPv6: true, Rules: "[{name: web, ports: 80}]"})
 	node1, node2, node3 := c.Members[0], c.Members[1], c.Members[2]
 	for _, m := range c.Members {
@@ -105,6 +106,7 @@ func TestDoctor(t *testing.T) {
 // TestDoctorModes: members of other modes and data planes are sound, too, and a switch that
 // is configured as nlbctl says serves them.
 func TestDoctorModes(t *testing.T) {
+	beside(t)
 	for _, o := range []lab.Options{{Mode: "multicast", Dataplane: "tc"}, {Mode: "igmp", Dataplane: "afpacket"}} {
 		t.Run(o.Mode+"/"+o.Dataplane, func(t *testing.T) {
 			o.Members, o.IPv6, o.Rules = 2, true, "[{name: web, ports: 80}]"

@@ -17,6 +17,7 @@ import (
 // TestMissingService lets one of three members lack the service: it says so, its clients are
 // refused at once, and nobody else's notice. (TestAsk: a rule whose only owner lacks it.)
 func TestMissingService(t *testing.T) {
+	beside(t)
 	pages := netip.AddrPortFrom(lab.VIP, 8080)
 	serve := func(m *lab.Member) {
 		if m.Priority == 3 {
@@ -66,6 +67,7 @@ func TestMissingService(t *testing.T) {
 // TestNoWeight takes the weight from all members: open connections go on, new ones meet
 // silence, which status and log explain, until somebody has a weight again.
 func TestNoWeight(t *testing.T) {
+	beside(t)
 	c := start(t, lab.Options{Clients: 30})
 	for _, m := range c.Members {
 		c.ok(m.StartEcho(7))

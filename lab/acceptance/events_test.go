@@ -15,6 +15,7 @@ import (
 // TestEventsExplain: every member's history says why each epoch came about, who asked for
 // it, and which buckets moved. node2 runs a program at some, which is slow.
 func TestEventsExplain(t *testing.T) {
+	beside(t)
 	calls := filepath.Join(t.TempDir(), "calls")
 	c := start(t, lab.Options{Members: 3, Clients: 10, Edit: func(m *lab.Member) {
 		if m.Name == "node2" {

@@ -18,6 +18,7 @@ import (
 // TestFragments sends datagrams of several fragments in any order: each is answered,
 // once, by its owner.
 func TestFragments(t *testing.T) {
+	beside(t)
 	for _, dataplane := range []string{"tc", "xdp"} {
 		t.Run(dataplane, func(t *testing.T) {
 			c := start(t, lab.Options{Dataplane: dataplane, Clients: 30, IPv6: true})

@@ -22,6 +22,7 @@ import (
 // control socket are full of garbage. Everything that cannot be understood is
 // dropped and counted, and nobody notices.
 func TestFrames(t *testing.T) {
+	beside(t)
 	for _, row := range []struct {
 		mode, dataplane string
 		frames          int

@@ -15,6 +15,7 @@ import (
 // TestApplyMany replaces the configuration by the largest that there may be, 256 rules
 // and 64 VIPs, while clients ask; and a member starts with it.
 func TestApplyMany(t *testing.T) {
+	beside(t)
 	c := start(t, lab.Options{Clients: 200})
 	probe := c.Client.StartProbe(lab.ProbeOptions{Target: web, Lanes: map[string][]netip.Addr{"all": c.Client.Addrs[60:]}, Timeout: 3 * time.Second})
 	was := c.agreed()

@@ -19,6 +19,7 @@ const uploadSize = 1 << 20
 // Senders hand over up to 64 KiB at once, with the checksum left to the card, and as
 // such the decision sees them.
 func TestLargeFrames(t *testing.T) {
+	beside(t)
 	for _, dataplane := range []string{"tc", "xdp"} {
 		t.Run(dataplane, func(t *testing.T) {
 			c := start(t, lab.Options{Dataplane: dataplane, Clients: 40, IPv6: true})

@@ -50,6 +50,14 @@ func trials(few, many int) int {
 	return few
 }
 
+// beside lets a test run beside others of its kind, after those that measure times have run
+// one by one: what it shows does not depend on when.
+func beside(t *testing.T) {
+	if !soak() {
+		t.Parallel()
+	}
+}
+
 // cluster is a lab whose members all run, serve HTTP and have converged.
 type cluster struct {
 	*lab.Lab

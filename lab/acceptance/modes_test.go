@@ -16,9 +16,11 @@ import (
 
 // TestModes serves real clients in every mode and with both data planes.
 func TestModes(t *testing.T) {
+	beside(t)
 	for _, mode := range []string{"unicast", "multicast", "igmp"} {
 		for _, dataplane := range []string{"tc", "xdp"} {
 			t.Run(mode+"/"+dataplane, func(t *testing.T) {
+				beside(t)
 				clients := trials(200, 600)
 				if mode == "unicast" {
 					clients = 600

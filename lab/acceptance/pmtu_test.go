@@ -22,6 +22,7 @@ const bulkSize = 512 << 10
 // TestPathMTU downloads from every member over a link that takes 1400 bytes, of which
 // only the router before it knows: its ICMP errors must reach the member that sends.
 func TestPathMTU(t *testing.T) {
+	beside(t)
 	for _, dataplane := range []string{"tc", "xdp"} {
 		t.Run(dataplane, func(t *testing.T) {
 			c := start(t, lab.Options{Dataplane: dataplane, Clients: 1, IPv6: true})

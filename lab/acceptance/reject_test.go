@@ -26,6 +26,7 @@ var portState = regexp.MustCompile(`(\d+)/(open|closed|filtered|open\|filtered)/
 // TestReject lets nmap tell a disabled rule that rejects from one that is silent, and
 // counts the answers on the wire: one each.
 func TestReject(t *testing.T) {
+	beside(t)
 	for _, dataplane := range []string{"xdp", "afpacket", "tc"}[:trials(2, 3)] {
 		t.Run(dataplane, func(t *testing.T) {
 			c := start(t, lab.Options{Dataplane: dataplane, Clients: 1, IPv6: true, Rules: rejectRules})

@@ -16,6 +16,7 @@ import (
 // nlbctl: an administrator is obeyed; a reader, a stranger and who holds a certificate
 // of another CA are not; and the audit log of the member asked tells all of it.
 func TestRemote(t *testing.T) {
+	beside(t)
 	dir, foreign := t.TempDir(), t.TempDir()
 	c := start(t, lab.Options{Members: 2, Clients: 20, Edit: func(m *lab.Member) {
 		if m.Priority != 1 {

@@ -11,6 +11,7 @@ import (
 // kills and restarts its agent: with retain_state the state is back, and the stop that
 // every orderly end is does not count.
 func TestStateIsRetained(t *testing.T) {
+	beside(t)
 	c := start(t, lab.Options{Clients: 60, Edit: func(m *lab.Member) {
 		m.Config["member"].(map[string]any)["retain_state"] = true
 	}})

@@ -23,6 +23,7 @@ const shareRules = lab.DefaultRules + `
 // its share of them, of equal and of unequal weights. portrules.TestBalance has
 // more sorts of clients, and 32 members.
 func TestShares(t *testing.T) {
+	beside(t)
 	weights := []int{100, 50, 25, 80}
 	for _, dataplane := range []string{"tc", "xdp", "afpacket"}[:trials(1, 3)] {
 		t.Run(dataplane, func(t *testing.T) {

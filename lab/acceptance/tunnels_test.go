@@ -28,6 +28,7 @@ const tunnelRules = lab.DefaultRules + `
 // beside IKE's datagrams, and SCTP, whose packets are raw, too, as the kernels that this was
 // written on have no SCTP. All frames of a client are one member's, before and after weights change.
 func TestTunnels(t *testing.T) {
+	beside(t)
 	for _, dataplane := range []string{"tc", "afpacket", "xdp"}[:trials(2, 3)] {
 		t.Run(dataplane, func(t *testing.T) {
 			c := start(t, lab.Options{Dataplane: dataplane, Clients: 30, IPv6: true, Rules: tunnelRules})
