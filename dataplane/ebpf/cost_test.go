@@ -96,7 +96,7 @@ func sizedPolicy(vip netip.Addr, rules, vips int) *portrules.Policy {
 	}
 	for i := range rules {
 		first := uint16(i / vips * 200)
-		r := portrules.Rule{Name: fmt.Sprintf("rule-%d", i), Protocol: portrules.Both, First: first, Last: first + 199}
+		r := portrules.Rule{Name: fmt.Sprintf("rule-%d", i), ID: uint16(i), Protocol: portrules.Both, First: first, Last: first + 199}
 		if rules > 1 {
 			r.VIP = p.VIPs[i%vips]
 		}
@@ -105,4 +105,13 @@ func sizedPolicy(vip netip.Addr, rules, vips int) *portrules.Policy {
 		p.Tables[i][i] = portrules.Own // tables differ
 	}
 	return p
+}
+
+// TestSizedPolicy: the policies whose cost is measured are such as can be installed.
+func TestSizedPolicy(t *testing.T) {
+	for _, size := range []struct{ rules, vips int }{{1, 1}, {256, 1}, {1, 64}, {256, 64}} {
+		if err := check(sizedPolicy(frames.VIP4, size.rules, size.vips)); err != nil {
+			t.Errorf("%d rules, %d VIPs: %v", size.rules, size.vips, err)
+		}
+	}
 }
