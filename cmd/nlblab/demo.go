@@ -44,7 +44,7 @@ func runDemo(ctx context.Context, p *printer, options lab.Options) error {
 	fmt.Fprintf(p.out, "%s %d members, a switch and a client host, in network namespaces of this machine.\n",
 		p.paint(bold, "OpenNLB demo:"), options.Members)
 	for _, step := range []func(context.Context) error{
-		d.form, d.spread, d.learn, d.crash, d.rejoin, d.powerFailure, d.drain, d.count, d.explain,
+		d.form, d.spread, d.learn, d.crash, d.rejoin, d.powerFailure, d.change, d.drain, d.count, d.explain,
 	} {
 		if err := step(ctx); err != nil {
 			return d.aborted(err)
