@@ -15,6 +15,7 @@ import (
 	"github.com/opennlb/opennlb/config"
 	"github.com/opennlb/opennlb/control"
 	"github.com/opennlb/opennlb/converge"
+	"github.com/opennlb/opennlb/portrules"
 )
 
 // draft is a change before anybody has agreed to it.
@@ -113,10 +114,13 @@ func (l *loop) breaks(was, next *cluster) (warnings []string) {
 	}
 	for i := range was.Rules {
 		r := &was.Rules[i]
-		for j := range next.Rules {
-			if n := &next.Rules[j]; n.Name == r.Name && planRule(n).Hash != planRule(r).Hash {
-				warnings = append(warnings, fmt.Sprintf("rule %s: what is hashed changes, so clients may change their member; open connections go on", r.Name))
-			}
+		j := slices.IndexFunc(next.Rules, func(n portrules.Rule) bool { return n.Name == r.Name })
+		switch {
+		case j < 0:
+		case r.Mode != portrules.Disabled && next.Rules[j].Mode == portrules.Disabled:
+			warnings = append(warnings, fmt.Sprintf("rule %s: it is disabled, so its connections end", r.Name))
+		case planRule(&next.Rules[j]).Hash != planRule(r).Hash:
+			warnings = append(warnings, fmt.Sprintf("rule %s: what is hashed changes, so clients may change their member; open connections go on", r.Name))
 		}
 	}
 	return warnings

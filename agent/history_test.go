@@ -211,3 +211,30 @@ func TestCatalog(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// TestBreaks: who changes the configuration is told what that does to clients.
+func TestBreaks(t *testing.T) {
+	was := versions(t, testConfig(t), 0)[0]
+	l := &loop{timing: detection{preset: "normal"}}
+	for want, change := range map[string]func(*config.Cluster){
+		"":                          func(c *config.Cluster) { c.Rules[0].Last = 90 },
+		"begins anew":               func(c *config.Cluster) { c.Mode = config.IGMP },
+		"cluster MAC becomes":       func(c *config.Cluster) { c.VIPs[0] = netip.MustParseAddr("192.0.2.99") },
+		"VIP 192.0.2.10 end":        func(c *config.Cluster) { c.VIPs[0] = netip.MustParseAddr("192.0.2.99") },
+		"detection":                 func(c *config.Cluster) { c.Detection = "fast" },
+		"rule http: it is disabled": func(c *config.Cluster) { c.Rules[0].Mode = portrules.Disabled },
+		"rule http: what is hashed": func(c *config.Cluster) { c.Rules[0].Affinity = portrules.AffinityNone },
+	} {
+		next := was.Cluster
+		next.VIPs, next.Rules = slices.Clone(next.VIPs), slices.Clone(next.Rules)
+		change(&next)
+		made, err := was.successor(next, "alice", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := strings.Join(l.breaks(was, made), "; ")
+		if want == "" && got != "" || !strings.Contains(got, want) {
+			t.Errorf("warns %q, want %q", got, want)
+		}
+	}
+}
