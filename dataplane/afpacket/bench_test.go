@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/opennlb/opennlb/dataplane/enginetest"
 	"github.com/opennlb/opennlb/portrules"
 	"github.com/opennlb/opennlb/portrules/frames"
 )
@@ -39,7 +40,7 @@ func BenchmarkFrames(b *testing.B) {
 				serve(b, e, frames.Policy(tt.flags))
 				counted = func() (n uint64) {
 					all, err := e.Counters()
-					must(b, err)
+					enginetest.Must(b, err)
 					for _, c := range all {
 						n += c.Packets
 					}

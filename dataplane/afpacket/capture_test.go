@@ -15,6 +15,7 @@ import (
 	"github.com/gopacket/gopacket/pcapgo"
 
 	"github.com/opennlb/opennlb/dataplane"
+	"github.com/opennlb/opennlb/dataplane/enginetest"
 	"github.com/opennlb/opennlb/portrules/frames"
 )
 
@@ -29,9 +30,9 @@ func TestCapture(t *testing.T) {
 	j := newJudge(frames.Self, frames.BeaconKey, ref.hasSocket)
 	j.lease.Store(math.MaxInt64)
 	f, err := os.Create(file)
-	must(t, err)
+	enginetest.Must(t, err)
 	w := pcapgo.NewWriterNanos(f)
-	must(t, w.WriteFileHeader(1<<16, layers.LinkTypeEthernet))
+	enginetest.Must(t, w.WriteFileHeader(1<<16, layers.LinkTypeEthernet))
 
 	start := time.Unix(1_700_000_000, 0)
 	at := func(n int) time.Time { return start.Add(time.Duration(n) * time.Microsecond) }
@@ -48,23 +49,23 @@ func TestCapture(t *testing.T) {
 		if len(frame) >= 14 && rng.IntN(32) == 0 {
 			frame = frames.Tagged(rng, frame)
 		}
-		must(t, w.WritePacket(gopacket.CaptureInfo{Timestamp: at(n), CaptureLength: len(frame), Length: len(frame)}, frame))
+		enginetest.Must(t, w.WritePacket(gopacket.CaptureInfo{Timestamp: at(n), CaptureLength: len(frame), Length: len(frame)}, frame))
 		d := ref.decide(frame)
 		want = append(want, verdict{d.Verdict.String(), d.Reason.String(), d.Rule})
 	}
-	must(t, f.Close())
+	enginetest.Must(t, f.Close())
 
 	f, err = os.Open(file)
-	must(t, err)
+	enginetest.Must(t, err)
 	defer f.Close()
 	r, err := pcapgo.NewReader(f)
-	must(t, err)
+	enginetest.Must(t, err)
 	for n := 0; ; n++ {
 		frame, info, err := r.ReadPacketData()
 		if errors.Is(err, io.EOF) {
 			break
 		}
-		must(t, err)
+		enginetest.Must(t, err)
 		d := j.decide(frame, info.Timestamp.UnixNano(), dataplane.Instant(time.Second))
 		if got := (verdict{d.Verdict.String(), d.Reason.String(), d.Rule}); got != want[n] {
 			t.Fatalf("frame %d: got %v, want %v\n% x", n, got, want[n], frame)

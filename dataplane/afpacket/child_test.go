@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/opennlb/opennlb/dataplane"
+	"github.com/opennlb/opennlb/dataplane/enginetest"
 	"github.com/opennlb/opennlb/portrules/frames"
 )
 
@@ -41,10 +42,10 @@ func startChild(t *testing.T) *exec.Cmd {
 	cmd.Env = append(os.Environ(), childCluster+"="+setup.Cluster, childMember+"="+setup.Member)
 	cmd.Stderr = t.Output()
 	stdin, err := cmd.StdinPipe() // ends the child if the test dies
-	must(t, err)
+	enginetest.Must(t, err)
 	stdout, err := cmd.StdoutPipe()
-	must(t, err)
-	must(t, cmd.Start())
+	enginetest.Must(t, err)
+	enginetest.Must(t, cmd.Start())
 	t.Cleanup(func() {
 		cmd.Process.Kill()
 		cmd.Wait()

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/opennlb/opennlb/dataplane/enginetest"
 	"github.com/opennlb/opennlb/portrules"
 	"github.com/opennlb/opennlb/portrules/frames"
 )
@@ -16,7 +17,7 @@ import (
 func TestEgress(t *testing.T) {
 	enterNamespace(t)
 	e := openEngine(t)
-	must(t, e.Install(frames.Policy(nil), nil)) // no lease: egress does not depend on it
+	enginetest.Must(t, e.Install(frames.Policy(nil), nil)) // no lease: egress does not depend on it
 	out, peer := packetSocket(t, testInterface, 0), packetSocket(t, testPeer, unix.ETH_P_ALL)
 
 	client, client6 := netip.AddrPortFrom(frames.Client, 40000), netip.AddrPortFrom(frames.Client6, 40000)
@@ -66,13 +67,13 @@ func fromClusterMAC(frame []byte) []byte {
 func packetSocket(t *testing.T, name string, protocol uint16) int {
 	t.Helper()
 	dev, err := findDevice(name)
-	must(t, err)
+	enginetest.Must(t, err)
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
-	must(t, err)
+	enginetest.Must(t, err)
 	t.Cleanup(func() { unix.Close(fd) })
 	network := binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, protocol))
-	must(t, unix.Bind(fd, &unix.SockaddrLinklayer{Ifindex: dev.index, Protocol: network}))
-	must(t, unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 1}))
+	enginetest.Must(t, unix.Bind(fd, &unix.SockaddrLinklayer{Ifindex: dev.index, Protocol: network}))
+	enginetest.Must(t, unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 1}))
 	return fd
 }
 

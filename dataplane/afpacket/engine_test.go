@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/opennlb/opennlb/dataplane"
+	"github.com/opennlb/opennlb/dataplane/enginetest"
 	"github.com/opennlb/opennlb/portrules/frames"
 )
 
@@ -30,16 +31,16 @@ func TestServe(t *testing.T) {
 	if w.dedicated(); !w.answers() {
 		t.Error("does not answer")
 	}
-	must(t, e.Renew(dataplane.Now()))
+	enginetest.Must(t, e.Renew(dataplane.Now()))
 	if w.dedicated(); w.answers() {
 		t.Error("answers when its lease is over")
 	}
-	must(t, e.Renew(dataplane.Now().Add(longLease)))
-	must(t, e.Install(frames.Policy(nil), nil))
+	enginetest.Must(t, e.Renew(dataplane.Now().Add(longLease)))
+	enginetest.Must(t, e.Install(frames.Policy(nil), nil))
 	if w.dedicated(); w.answers() {
 		t.Error("answers for another member")
 	}
-	must(t, e.Close())
+	enginetest.Must(t, e.Close())
 	w.dedicated()
 	checkNothingLeft(t)
 	if err := e.Install(frames.Policy(own), nil); err == nil {
@@ -53,18 +54,18 @@ func TestVIPsChange(t *testing.T) {
 	w := newWire(t)
 	e := openEngine(t)
 	p := frames.Policy(nil)
-	must(t, e.Install(p, nil))
+	enginetest.Must(t, e.Install(p, nil))
 	toVIP := func() bool { return w.hears(w.send(frames.VIP4, w.mac), 300*time.Millisecond) }
 	if toVIP() {
 		t.Error("the kernel gets frames to a VIP")
 	}
 	fewer := *p
 	fewer.VIPs = p.VIPs[1:]
-	must(t, e.Install(&fewer, nil))
+	enginetest.Must(t, e.Install(&fewer, nil))
 	if !toVIP() {
 		t.Error("the kernel does not get frames to a former VIP")
 	}
-	must(t, e.Install(p, nil))
+	enginetest.Must(t, e.Install(p, nil))
 	if toVIP() {
 		t.Error("the kernel gets frames to a VIP that came back")
 	}
@@ -85,7 +86,7 @@ func TestKilled(t *testing.T) {
 	if err := Remove(testSetup(t).Cluster, t.Name()); err == nil {
 		t.Error("removes the guard of a living agent")
 	}
-	must(t, child.Process.Kill())
+	enginetest.Must(t, child.Process.Kill())
 	child.Wait()
 	if w.dedicated(); w.answers() {
 		t.Error("answers after its death")
@@ -94,8 +95,8 @@ func TestKilled(t *testing.T) {
 	var e *Engine
 	sent, arrived := w.flood(func() {
 		e = openEngine(t)
-		must(t, e.Renew(dataplane.Now().Add(longLease)))
-		must(t, e.Install(frames.Policy(nil), nil))
+		enginetest.Must(t, e.Renew(dataplane.Now().Add(longLease)))
+		enginetest.Must(t, e.Install(frames.Policy(nil), nil))
 	})
 	if arrived != 0 || sent < 10 {
 		t.Errorf("%d of %d frames to the VIP reached the kernel while the successor took over", arrived, sent)
@@ -104,7 +105,7 @@ func TestKilled(t *testing.T) {
 	if !w.answers() {
 		t.Error("the successor does not answer")
 	}
-	must(t, e.Close())
+	enginetest.Must(t, e.Close())
 	checkNothingLeft(t)
 }
 
@@ -117,7 +118,7 @@ func TestFrozen(t *testing.T) {
 	if !w.answers() {
 		t.Fatal("does not answer")
 	}
-	must(t, child.Process.Signal(syscall.SIGSTOP))
+	enginetest.Must(t, child.Process.Signal(syscall.SIGSTOP))
 	var status unix.WaitStatus
 	if _, err := unix.Wait4(child.Process.Pid, &status, unix.WUNTRACED, nil); err != nil || !status.Stopped() {
 		t.Fatalf("the child does not stop: %v, %v", status, err)
@@ -126,7 +127,7 @@ func TestFrozen(t *testing.T) {
 		t.Error("answers while it stands still")
 	}
 	number := w.send(frames.VIP4, frames.ClusterMAC[:])
-	must(t, child.Process.Signal(syscall.SIGCONT))
+	enginetest.Must(t, child.Process.Signal(syscall.SIGCONT))
 	if w.hears(number, 300*time.Millisecond) {
 		t.Error("answers on waking what arrived before, though its lease is over")
 	}
@@ -141,23 +142,23 @@ func TestInterfaceReturns(t *testing.T) {
 	e := openEngine(t)
 	serve(t, e, frames.Policy(own))
 	l, err := netlink.LinkByName(testInterface)
-	must(t, err)
-	must(t, netlink.LinkSetDown(l))
-	must(t, netlink.LinkSetUp(l))
-	must(t, netlink.RouteReplace(w.route))
+	enginetest.Must(t, err)
+	enginetest.Must(t, netlink.LinkSetDown(l))
+	enginetest.Must(t, netlink.LinkSetUp(l))
+	enginetest.Must(t, netlink.RouteReplace(w.route))
 	deadline := time.Now().Add(3 * time.Second) // the kernel takes up to a second over a carrier
 	for !w.answers() {
 		if time.Now().After(deadline) {
 			t.Fatal("does not answer when the link is up again")
 		}
 	}
-	must(t, e.Close())
+	enginetest.Must(t, e.Close())
 
 	child := startChild(t)
-	must(t, child.Process.Kill())
+	enginetest.Must(t, child.Process.Kill())
 	child.Wait()
-	must(t, netlink.LinkDel(l))
-	addVeth(t)
+	enginetest.Must(t, netlink.LinkDel(l))
+	enginetest.AddVeth(t, testInterface, testPeer)
 	w.close()
 	w = newWire(t)
 	e = openEngine(t)
@@ -175,11 +176,11 @@ func TestInterfaceReturns(t *testing.T) {
 func TestArrivesAtInterface(t *testing.T) {
 	enterNamespace(t)
 	w := newWire(t)
-	must(t, os.WriteFile("/proc/sys/net/ipv4/conf/all/rp_filter", []byte("1"), 0))
+	enginetest.Must(t, os.WriteFile("/proc/sys/net/ipv4/conf/all/rp_filter", []byte("1"), 0))
 	raw, err := w.received.SyscallConn()
-	must(t, err)
-	must(t, raw.Control(func(fd uintptr) { err = unix.BindToDevice(int(fd), testInterface) }))
-	must(t, err)
+	enginetest.Must(t, err)
+	enginetest.Must(t, raw.Control(func(fd uintptr) { err = unix.BindToDevice(int(fd), testInterface) }))
+	enginetest.Must(t, err)
 	e := openEngine(t)
 	serve(t, e, frames.Policy(own))
 	if w.dedicated(); !w.answers() {
@@ -214,12 +215,12 @@ func TestTwoClusters(t *testing.T) {
 	w := newWire(t)
 	p, q := frames.Policy(own), frames.Policy(own)
 	p.VIPs, q.VIPs = p.VIPs[:1], q.VIPs[1:]
-	must(t, netlink.AddrAdd(w.lo, &netlink.Addr{IPNet: netlink.NewIPNet(frames.VIP4b.AsSlice())}))
+	enginetest.Must(t, netlink.AddrAdd(w.lo, &netlink.Addr{IPNet: netlink.NewIPNet(frames.VIP4b.AsSlice())}))
 	e := openEngine(t)
 	setup := testSetup(t)
 	setup.Cluster += "-other"
 	other, err := Open(setup, slog.New(slog.NewTextHandler(t.Output(), nil)))
-	must(t, err)
+	enginetest.Must(t, err)
 	defer other.Close()
 	serve(t, e, p)
 	serve(t, other, q)
@@ -234,10 +235,10 @@ func TestRemove(t *testing.T) {
 	enterNamespace(t)
 	w := newWire(t)
 	child := startChild(t)
-	must(t, child.Process.Kill())
+	enginetest.Must(t, child.Process.Kill())
 	child.Wait()
 	for range 2 { // the second time there is nothing
-		must(t, Remove(testSetup(t).Cluster, t.Name()))
+		enginetest.Must(t, Remove(testSetup(t).Cluster, t.Name()))
 	}
 	checkNothingLeft(t)
 	if !w.hears(w.send(frames.VIP4, w.mac), time.Second) {

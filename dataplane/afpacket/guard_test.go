@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/opennlb/opennlb/dataplane/enginetest"
 	"github.com/opennlb/opennlb/portrules"
 	"github.com/opennlb/opennlb/portrules/frames"
 )
@@ -33,7 +34,7 @@ func TestGuard(t *testing.T) {
 		p.Epoch = uint64(n+1)<<31 - 1
 		ref.policy = p
 		untilCounted(t, e, ref)
-		must(t, e.Install(p, nil))
+		enginetest.Must(t, e.Install(p, nil))
 		k := newKernel(t)
 		for i := range 300 {
 			frame := frames.Random(rng, p)
@@ -64,7 +65,7 @@ func TestGuard(t *testing.T) {
 		k.close()
 	}
 	untilCounted(t, e, ref)
-	must(t, e.Close()) // its goroutine has ended
+	enginetest.Must(t, e.Close()) // its goroutine has ended
 	ref.compare(t, e.judge)
 }
 
@@ -119,13 +120,13 @@ type kernel struct{ sockets []int }
 func newKernel(t *testing.T) *kernel {
 	t.Helper()
 	l, err := findDevice(testInterface)
-	must(t, err)
+	enginetest.Must(t, err)
 	k := &kernel{}
 	for _, protocol := range []uint16{portrules.EtherTypeIPv4, portrules.EtherTypeIPv6, portrules.EtherTypeARP, endMark} {
 		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
-		must(t, err)
+		enginetest.Must(t, err)
 		network := binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, protocol))
-		must(t, unix.Bind(fd, &unix.SockaddrLinklayer{Ifindex: l.index, Protocol: network}))
+		enginetest.Must(t, unix.Bind(fd, &unix.SockaddrLinklayer{Ifindex: l.index, Protocol: network}))
 		k.sockets = append(k.sockets, fd)
 	}
 	return k
@@ -141,7 +142,7 @@ func (k *kernel) seen(t *testing.T, w *wire) (frame []byte) {
 	w.put(frames.Ethernet(endMark, make([]byte, 46)))
 	buf := make([]byte, 4096)
 	_, _, err := unix.Recvfrom(k.sockets[3], buf, 0)
-	must(t, err)
+	enginetest.Must(t, err)
 	for _, fd := range k.sockets[:3] {
 		for {
 			n, _, err := unix.Recvfrom(fd, buf, unix.MSG_DONTWAIT)

@@ -5,14 +5,11 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"runtime"
 	"testing"
 	"time"
 
-	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
-
 	"github.com/opennlb/opennlb/dataplane"
+	"github.com/opennlb/opennlb/dataplane/enginetest"
 	"github.com/opennlb/opennlb/portrules"
 	"github.com/opennlb/opennlb/portrules/frames"
 )
@@ -32,40 +29,12 @@ var (
 )
 
 // enterNamespace moves the test to a network namespace of its own, which has a
-// veth pair. The thread stays there and dies with the test's goroutine.
+// veth pair.
 func enterNamespace(t testing.TB) {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root: run with sudo")
-	}
-	runtime.LockOSThread()
-	ns, err := netns.New()
-	if err != nil {
-		t.Fatalf("make network namespace: %v", err)
-	}
-	t.Cleanup(func() { ns.Close() })
-	must(t, os.WriteFile("/proc/sys/net/ipv6/conf/default/accept_dad", []byte("0"), 0))
-	addVeth(t)
-	lo, err := netlink.LinkByName("lo")
-	must(t, err)
-	must(t, netlink.LinkSetUp(lo))
-}
-
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-func addVeth(t testing.TB) {
-	t.Helper()
-	must(t, netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: testInterface}, PeerName: testPeer}))
-	for _, name := range []string{testInterface, testPeer} {
-		l, err := netlink.LinkByName(name)
-		must(t, err)
-		must(t, netlink.LinkSetUp(l))
-	}
+	enginetest.EnterNamespace(t)
+	enginetest.Must(t, os.WriteFile("/proc/sys/net/ipv6/conf/default/accept_dad", []byte("0"), 0))
+	enginetest.AddVeth(t, testInterface, testPeer)
 }
 
 func testSetup(t testing.TB) dataplane.Setup {
@@ -85,7 +54,7 @@ func testSetup(t testing.TB) dataplane.Setup {
 func openEngine(t testing.TB) *Engine {
 	t.Helper()
 	e, err := Open(testSetup(t), slog.New(slog.NewTextHandler(t.Output(), nil)))
-	must(t, err)
+	enginetest.Must(t, err)
 	t.Cleanup(func() {
 		if err := e.Close(); err != nil {
 			t.Errorf("close: %v", err)
@@ -97,6 +66,6 @@ func openEngine(t testing.TB) *Engine {
 // serve installs a policy and lets the engine answer for longer than any test.
 func serve(t testing.TB, e *Engine, p *portrules.Policy) {
 	t.Helper()
-	must(t, e.Install(p, nil))
-	must(t, e.Renew(dataplane.Now().Add(longLease)))
+	enginetest.Must(t, e.Install(p, nil))
+	enginetest.Must(t, e.Renew(dataplane.Now().Add(longLease)))
 }

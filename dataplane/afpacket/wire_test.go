@@ -10,6 +10,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/opennlb/opennlb/dataplane/enginetest"
 	"github.com/opennlb/opennlb/portrules/frames"
 )
 
@@ -35,25 +36,25 @@ var testClient = netip.AddrPortFrom(frames.Client, frames.ClientPort)
 func newWire(t testing.TB) *wire {
 	t.Helper()
 	l, err := netlink.LinkByName(testInterface)
-	must(t, err)
+	enginetest.Must(t, err)
 	peer, err := netlink.LinkByName(testPeer)
-	must(t, err)
+	enginetest.Must(t, err)
 	lo, err := netlink.LinkByName("lo")
-	must(t, err)
+	enginetest.Must(t, err)
 	parse := func(s string) *netlink.Addr {
 		a, err := netlink.ParseAddr(s)
-		must(t, err)
+		enginetest.Must(t, err)
 		return a
 	}
-	must(t, netlink.AddrAdd(l, parse(frames.Own4.String()+"/24")))
-	must(t, netlink.AddrReplace(lo, parse(frames.VIP4.String()+"/32")))
+	enginetest.Must(t, netlink.AddrAdd(l, parse(frames.Own4.String()+"/24")))
+	enginetest.Must(t, netlink.AddrReplace(lo, parse(frames.VIP4.String()+"/32")))
 	w := &wire{t: t, mac: l.Attrs().HardwareAddr, ifindex: peer.Attrs().Index, lo: lo}
 	w.route = &netlink.Route{LinkIndex: l.Attrs().Index, Dst: parse("198.51.100.0/24").IPNet, Scope: netlink.SCOPE_LINK}
-	must(t, netlink.RouteAdd(w.route))
+	enginetest.Must(t, netlink.RouteAdd(w.route))
 	w.raw, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
-	must(t, err)
+	enginetest.Must(t, err)
 	w.received, err = net.ListenUDP("udp4", &net.UDPAddr{Port: probePort})
-	must(t, err)
+	enginetest.Must(t, err)
 	t.Cleanup(w.close)
 	return w
 }
@@ -85,7 +86,7 @@ func (w *wire) dedicated() {
 func (w *wire) hears(number uint32, within time.Duration) bool {
 	w.t.Helper()
 	buf := make([]byte, 64)
-	must(w.t, w.received.SetReadDeadline(time.Now().Add(within)))
+	enginetest.Must(w.t, w.received.SetReadDeadline(time.Now().Add(within)))
 	for {
 		n, err := w.received.Read(buf)
 		if err != nil {
@@ -113,7 +114,7 @@ func (w *wire) datagram(to netip.Addr, mac net.HardwareAddr) []byte {
 // put sends a frame as it is.
 func (w *wire) put(frame []byte) {
 	w.t.Helper()
-	must(w.t, unix.Sendto(w.raw, frame, 0, &unix.SockaddrLinklayer{Ifindex: w.ifindex}))
+	enginetest.Must(w.t, unix.Sendto(w.raw, frame, 0, &unix.SockaddrLinklayer{Ifindex: w.ifindex}))
 }
 
 // flood sends to the VIP under the interface's own MAC, which the kernel takes unless
@@ -122,7 +123,7 @@ func (w *wire) flood(f func()) (sent, arrived int) {
 	w.t.Helper()
 	const port = probePort + 1
 	received, err := net.ListenUDP("udp4", &net.UDPAddr{Port: port})
-	must(w.t, err)
+	enginetest.Must(w.t, err)
 	defer received.Close()
 	frame := frames.Frame(testClient.Addr(), frames.VIP4, 17, frames.UDP(testClient, netip.AddrPortFrom(frames.VIP4, port), nil))
 	copy(frame, w.mac)
@@ -144,7 +145,7 @@ func (w *wire) flood(f func()) (sent, arrived int) {
 	f()
 	close(stop)
 	sent = <-done
-	for must(w.t, received.SetReadDeadline(time.Now().Add(50*time.Millisecond))); ; arrived++ {
+	for enginetest.Must(w.t, received.SetReadDeadline(time.Now().Add(50*time.Millisecond))); ; arrived++ {
 		if _, err := received.Read(make([]byte, 1)); err != nil {
 			return sent, arrived
 		}

@@ -8,40 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
-
 	"github.com/opennlb/opennlb/portrules"
 )
-
-// ownEverything makes all addresses local to the test's network namespace, so that
-// sockets can have any two ends.
-func ownEverything(t testing.TB) {
-	t.Helper()
-	lo, err := netlink.LinkByName("lo")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, prefix := range []string{"0.0.0.0/0", "::/0"} {
-		_, dst, _ := net.ParseCIDR(prefix)
-		err := netlink.RouteAdd(&netlink.Route{
-			LinkIndex: lo.Attrs().Index,
-			Dst:       dst,
-			Type:      unix.RTN_LOCAL,
-			Table:     unix.RT_TABLE_LOCAL,
-			Scope:     netlink.SCOPE_HOST,
-		})
-		if err != nil {
-			t.Fatalf("make %s local: %v", prefix, err)
-		}
-	}
-	// A path in /proc/sys/net means the network namespace of the thread.
-	for _, family := range []string{"ipv4", "ipv6"} {
-		if err := os.WriteFile("/proc/sys/net/"+family+"/ip_nonlocal_bind", []byte("1"), 0); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
 
 // connect makes a TCP connection whose server side has the flow, and returns a
 // function that ends it without leaving TIME_WAIT. ok is false where the kernel

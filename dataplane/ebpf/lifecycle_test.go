@@ -15,6 +15,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"github.com/opennlb/opennlb/dataplane"
+	"github.com/opennlb/opennlb/dataplane/enginetest"
 	"github.com/opennlb/opennlb/portrules"
 	"github.com/opennlb/opennlb/portrules/frames"
 )
@@ -111,7 +112,7 @@ func TestTakeoverOfGoneInterface(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			addVeth(t)
+			enginetest.AddVeth(t, testInterface, testPeer)
 			w := newWire(t)
 			e := openEngine(t, k.kind, k.opts)
 			if w.answers() {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/vishvananda/netlink/nl"
 
+	"github.com/opennlb/opennlb/dataplane/enginetest"
 	"github.com/opennlb/opennlb/dataplane/sockets"
 	"github.com/opennlb/opennlb/portrules"
 	"github.com/opennlb/opennlb/portrules/frames"
@@ -18,7 +19,7 @@ import (
 // the connection table knows, and Forwarded lists the same.
 func TestConnectionTable(t *testing.T) {
 	enterNamespace(t)
-	ownEverything(t)
+	enginetest.OwnEverything(t)
 	e := openEngine(t, "auto", options{})
 	if !e.FollowsNAT() {
 		t.Fatal("the programs do not know NAT on this kernel")

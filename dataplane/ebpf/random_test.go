@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/opennlb/opennlb/dataplane"
+	"github.com/opennlb/opennlb/dataplane/enginetest"
 	"github.com/opennlb/opennlb/portrules"
 	"github.com/opennlb/opennlb/portrules/frames"
 )
@@ -17,7 +18,7 @@ import (
 // rule, bytes, fragment table and table of clients. In a soak there are more than a million.
 func TestRandom(t *testing.T) {
 	enterNamespace(t)
-	ownEverything(t)
+	enginetest.OwnEverything(t)
 	e := openEngine(t, "auto", options{})
 	policies, perPolicy := 100, 3000
 	switch {

@@ -6,13 +6,12 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"runtime"
 	"testing"
 
-	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 
 	"github.com/opennlb/opennlb/dataplane"
+	"github.com/opennlb/opennlb/dataplane/enginetest"
 	"github.com/opennlb/opennlb/portrules"
 	"github.com/opennlb/opennlb/portrules/frames"
 )
@@ -42,44 +41,12 @@ func TestMain(m *testing.M) {
 }
 
 // enterNamespace moves the test to a network namespace of its own, which has a
-// veth pair. The thread stays there and dies with the test's goroutine.
+// veth pair.
 func enterNamespace(t testing.TB) netns.NsHandle {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root: run with sudo")
-	}
-	runtime.LockOSThread()
-	ns, err := netns.New()
-	if err != nil {
-		t.Fatalf("make network namespace: %v", err)
-	}
-	t.Cleanup(func() { ns.Close() })
-	addVeth(t)
-	lo, err := netlink.LinkByName("lo")
-	if err == nil {
-		err = netlink.LinkSetUp(lo)
-	}
-	if err != nil {
-		t.Fatalf("set lo up: %v", err)
-	}
+	ns := enginetest.EnterNamespace(t)
+	enginetest.AddVeth(t, testInterface, testPeer)
 	return ns
-}
-
-func addVeth(t testing.TB) {
-	t.Helper()
-	veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: testInterface}, PeerName: testPeer}
-	if err := netlink.LinkAdd(veth); err != nil {
-		t.Fatalf("add veth pair: %v", err)
-	}
-	for _, name := range []string{testInterface, testPeer} {
-		l, err := netlink.LinkByName(name)
-		if err == nil {
-			err = netlink.LinkSetUp(l)
-		}
-		if err != nil {
-			t.Fatalf("set %s up: %v", name, err)
-		}
-	}
 }
 
 func testSetup(t testing.TB, kind string) dataplane.Setup {

@@ -1,13 +1,10 @@
 package ebpf
 
 import (
-	"errors"
-	"io"
 	"net"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/opennlb/opennlb/dataplane/enginetest"
 	"github.com/opennlb/opennlb/portrules"
 	"github.com/opennlb/opennlb/portrules/frames"
 )
@@ -16,7 +13,7 @@ import (
 // segments of the client's next one, which is the new owner's.
 func TestTimeWaitIsNoConnection(t *testing.T) {
 	enterNamespace(t)
-	ownEverything(t)
+	enginetest.OwnEverything(t)
 	e := openEngine(t, "auto", options{})
 	p := frames.Policy(nil)
 	for i := range p.Tables {
@@ -43,33 +40,12 @@ func TestTimeWaitIsNoConnection(t *testing.T) {
 		t.Errorf("established: %v", err)
 	}
 	server.Close() // first, so it goes to TIME_WAIT
-	awaitEnd(t, client)
+	enginetest.AwaitEnd(t, client)
 	if err := e.runTC(ack, portrules.Accept); err != nil {
 		t.Errorf("the client has not closed yet: %v", err)
 	}
 	client.Close()
 	if err := e.runTC(ack, portrules.Drop); err != nil {
 		t.Errorf("over: %v", err)
-	}
-}
-
-// awaitEnd reads the server's FIN and acknowledges it at once: else the server may stay in
-// FIN_WAIT1 for 40 ms.
-func awaitEnd(t *testing.T, client *net.TCPConn) {
-	t.Helper()
-	if _, err := client.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
-		t.Fatal(err)
-	}
-	raw, err := client.SyscallConn()
-	if err != nil {
-		t.Fatal(err)
-	}
-	err = raw.Control(func(fd uintptr) {
-		if err := unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_QUICKACK, 1); err != nil {
-			t.Error(err)
-		}
-	})
-	if err != nil {
-		t.Error(err)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/opennlb/opennlb/dataplane"
+	"github.com/opennlb/opennlb/dataplane/enginetest"
 	"github.com/opennlb/opennlb/portrules"
 	"github.com/opennlb/opennlb/portrules/frames"
 )
@@ -14,7 +15,7 @@ import (
 // The programs do with the shared vectors what docs/DECISION.md says.
 func TestVectors(t *testing.T) {
 	enterNamespace(t)
-	ownEverything(t)
+	enginetest.OwnEverything(t)
 	e := openEngine(t, "auto", options{})
 	var installed *portrules.Policy
 	for _, v := range frames.Vectors() {

@@ -6,13 +6,14 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/opennlb/opennlb/dataplane/enginetest"
 	"github.com/opennlb/opennlb/portrules"
 	"github.com/opennlb/opennlb/portrules/frames"
 )
 
 func TestListeners(t *testing.T) {
-	enterNamespace(t)
-	ownEverything(t)
+	enginetest.EnterNamespace(t)
+	enginetest.OwnEverything(t)
 	for _, s := range []struct{ network, addr string }{
 		{"tcp", ":80"}, {"tcp4", ":81"}, {"tcp6", "[::]:82"}, {"tcp", netip.AddrPortFrom(frames.VIP4, 83).String()},
 		{"udp", ":84"}, {"udp4", netip.AddrPortFrom(frames.Own4, 85).String()},

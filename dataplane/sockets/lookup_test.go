@@ -6,15 +6,16 @@ import (
 	"testing"
 	"time"
 
+	"github.com/opennlb/opennlb/dataplane/enginetest"
 	"github.com/opennlb/opennlb/portrules"
 )
 
 // Only a connection with exactly the flow counts, in whatever family its socket is;
 // not a listener, which the same question finds.
 func TestSockets(t *testing.T) {
-	enterNamespace(t)
+	enginetest.EnterNamespace(t)
 	s, err := OpenLookup()
-	must(t, err)
+	enginetest.Must(t, err)
 	defer s.Close()
 	for _, tt := range []struct{ name, network, listen, client, server string }{
 		{"ipv4", "tcp4", "127.0.0.1:80", "127.0.0.2:4001", "127.0.0.1:80"},
@@ -24,20 +25,20 @@ func TestSockets(t *testing.T) {
 		func() { // not a test of its own, which would run on a thread elsewhere
 			flow := portrules.Flow{Src: netip.MustParseAddrPort(tt.client), Dst: netip.MustParseAddrPort(tt.server)}
 			listener, err := net.Listen(tt.network, tt.listen)
-			must(t, err)
+			enginetest.Must(t, err)
 			defer listener.Close()
 			if s.Has(flow) {
 				t.Errorf("%s: takes the listener for a connection", tt.name)
 			}
 			dialer := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(flow.Src), Timeout: time.Second}
 			client, err := dialer.Dial("tcp", tt.server)
-			must(t, err)
+			enginetest.Must(t, err)
 			defer client.Close()
 			if !s.Has(flow) {
 				t.Errorf("%s: does not find a connection that nobody has accepted yet", tt.name)
 			}
 			server, err := listener.Accept()
-			must(t, err)
+			enginetest.Must(t, err)
 			defer server.Close()
 			if !s.Has(flow) {
 				t.Errorf("%s: does not find the connection", tt.name)
@@ -61,7 +62,7 @@ func TestSockets(t *testing.T) {
 
 func BenchmarkSockets(b *testing.B) {
 	s, err := OpenLookup()
-	must(b, err)
+	enginetest.Must(b, err)
 	defer s.Close()
 	flow := portrules.Flow{Src: netip.MustParseAddrPort("127.0.0.2:4001"), Dst: netip.MustParseAddrPort("127.0.0.1:80")}
 	for b.Loop() {

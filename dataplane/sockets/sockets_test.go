@@ -2,21 +2,21 @@ package sockets
 
 import (
 	"errors"
-	"io"
 	"net"
 	"net/netip"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/opennlb/opennlb/dataplane/enginetest"
 	"github.com/opennlb/opennlb/portrules/frames"
 )
 
 // Connections to VIPs are listed, whatever the family of their socket, and nothing
 // else; killed ones are reset and gone.
 func TestEstablished(t *testing.T) {
-	enterNamespace(t)
-	ownEverything(t)
+	enginetest.EnterNamespace(t)
+	enginetest.OwnEverything(t)
 	vips := []netip.Addr{frames.VIP4, frames.VIP6}
 	dual, err := net.ListenTCP("tcp", &net.TCPAddr{Port: 80}) // takes IPv4 on an IPv6 socket
 	if err != nil {
@@ -62,7 +62,7 @@ func TestEstablished(t *testing.T) {
 	over.client.Close()
 	half := dial(dual, at(frames.Client, 1007), at(frames.VIP4, 80))
 	half.server.Close() // and the client never does: TIME_WAIT that calls itself FIN_WAIT2
-	awaitEnd(t, half.client)
+	enginetest.AwaitEnd(t, half.client)
 
 	check := func() (got []Conn) {
 		t.Helper()
@@ -96,25 +96,4 @@ func TestEstablished(t *testing.T) {
 		check()
 	}
 	dial(dual, at(frames.Client, 1006), at(frames.VIP4, 80)) // the listener lives
-}
-
-// awaitEnd reads the server's FIN and acknowledges it at once: else the server may stay in
-// FIN_WAIT1 for 40 ms.
-func awaitEnd(t *testing.T, client *net.TCPConn) {
-	t.Helper()
-	if _, err := client.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
-		t.Fatal(err)
-	}
-	raw, err := client.SyscallConn()
-	if err != nil {
-		t.Fatal(err)
-	}
-	err = raw.Control(func(fd uintptr) {
-		if err := unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_QUICKACK, 1); err != nil {
-			t.Error(err)
-		}
-	})
-	if err != nil {
-		t.Error(err)
-	}
 }
