@@ -227,8 +227,9 @@ func (g *guests) stop() {
 		g.lost = append([]string{fmt.Sprintf("%d of %d visits failed", g.failed, g.visits)}, g.lost...)
 	}
 	complain, mourn := g.c.t.Errorf, g.c.judge(g.longest()) // an answer may be lost for want of a processor
-	if g.c.stoodStill() {                                   // the machine did; then clients move, and that is no planned change
-		complain, mourn = g.c.t.Logf, g.c.t.Logf
+	if g.c.stoodStill() {                                   // then clients move, and that is no planned change; but the machine must be to blame
+		complain = mourn
+		mourn("a member fell out of its view")
 	}
 	for _, w := range g.wrong[:min(len(g.wrong), 20)] {
 		complain("%s", w)
