@@ -22,6 +22,7 @@ import (
 type cluster struct {
 	config.Cluster
 	plan *converge.Plan
+	mac  net.HardwareAddr // that its members share
 	document
 }
 
@@ -56,7 +57,7 @@ func newCluster(version uint64, c config.Cluster, d document) (*cluster, error) 
 	for i := range c.Rules {
 		p.Rules = append(p.Rules, planRule(&c.Rules[i]))
 	}
-	return &cluster{Cluster: c, plan: p, document: d}, nil
+	return &cluster{Cluster: c, plan: p, mac: l2.ClusterMAC(c.Mode, l2.ClusterAddr(c.VIPs)), document: d}, nil
 }
 
 func planRule(r *portrules.Rule) converge.Rule {
@@ -195,7 +196,7 @@ func (c *catalog) take(p *converge.Plan) error {
 func (c *catalog) otherMAC(mac net.HardwareAddr) func(*converge.Plan) bool {
 	return func(p *converge.Plan) bool {
 		next, err := c.find(p)
-		return err == nil && !bytes.Equal(l2.ClusterMAC(next.Mode, l2.ClusterAddr(next.VIPs)), mac)
+		return err == nil && !bytes.Equal(next.mac, mac)
 	}
 }
 

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -33,7 +34,7 @@ func (b backend) Apply(ctx context.Context, r control.ApplyRequest) (control.App
 	if err != nil {
 		return control.ApplyResult{}, control.Refuse("%v", err)
 	}
-	return b.change(ctx, r.Version, r.DryRun, func(now *cluster) (*cluster, error) { return now.successor(*c, r.By, r.Note) })
+	return b.change(ctx, r.Version, r.DryRun, func(now *cluster) (*cluster, error) { return now.successor(*c, b.asker(ctx), r.Note) })
 }
 
 // Rollback implements control.Backend.
@@ -43,7 +44,7 @@ func (b backend) Rollback(ctx context.Context, r control.RollbackRequest) (contr
 		return control.ApplyResult{}, err
 	}
 	return b.change(ctx, 0, r.DryRun, func(now *cluster) (*cluster, error) {
-		return now.successor(old.Cluster, r.By, fmt.Sprintf("back to %d", r.Version))
+		return now.successor(old.Cluster, b.asker(ctx), fmt.Sprintf("back to %d", r.Version))
 	})
 }
 
@@ -95,17 +96,18 @@ func (l *loop) draft(base uint64, make func(*cluster) (*cluster, error)) (d draf
 		return d, nil
 	}
 	d.result.Moves, d.result.Buckets = moves(view{a}, view{l.machine.Preview(next.plan)})
-	d.result.Warnings = l.breaks(was, next)
+	d.result.Warnings = breaks(was, next)
 	return d, nil
 }
 
 // breaks warns of what a change does to clients.
-func (l *loop) breaks(was, next *cluster) (warnings []string) {
-	if l.identityOf(was) != l.identityOf(next) || was.Detection != next.Detection {
+func breaks(was, next *cluster) (warnings []string) {
+	sameMAC := bytes.Equal(was.mac, next.mac)
+	if !sameMAC || was.Detection != next.Detection {
 		warnings = append(warnings, "every member begins anew, since the cluster MAC or the detection changes: for some seconds nobody answers; open connections go on")
 	}
-	if l.identityOf(was) != l.identityOf(next) {
-		warnings = append(warnings, fmt.Sprintf("the cluster MAC becomes %s: configure switches and static ARP entries for it, see nlbctl switch-config", l.identityOf(next)))
+	if !sameMAC {
+		warnings = append(warnings, fmt.Sprintf("the cluster MAC becomes %s: configure switches and static ARP entries for it, see nlbctl switch-config", next.mac))
 	}
 	for _, vip := range was.VIPs {
 		if !slices.Contains(next.VIPs, vip) {

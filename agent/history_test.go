@@ -215,7 +215,6 @@ func TestCatalog(t *testing.T) {
 // TestBreaks: who changes the configuration is told what that does to clients.
 func TestBreaks(t *testing.T) {
 	was := versions(t, testConfig(t), 0)[0]
-	l := &loop{timing: detection{preset: "normal"}}
 	for want, change := range map[string]func(*config.Cluster){
 		"":                          func(c *config.Cluster) { c.Rules[0].Last = 90 },
 		"begins anew":               func(c *config.Cluster) { c.Mode = config.IGMP },
@@ -232,7 +231,7 @@ func TestBreaks(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got := strings.Join(l.breaks(was, made), "; ")
+		got := strings.Join(breaks(was, made), "; ")
 		if want == "" && got != "" || !strings.Contains(got, want) {
 			t.Errorf("warns %q, want %q", got, want)
 		}

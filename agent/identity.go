@@ -29,7 +29,7 @@ func identify(cfg *config.Config, c *cluster, iface *l2.Interface) (identity, er
 	}
 	return identity{
 		instance:   instance(),
-		clusterMAC: l2.ClusterMAC(c.Mode, addr),
+		clusterMAC: c.mac,
 		sourceMAC:  source,
 	}, nil
 }

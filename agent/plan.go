@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -9,7 +10,6 @@ import (
 	"time"
 
 	"github.com/opennlb/opennlb/converge"
-	"github.com/opennlb/opennlb/l2"
 )
 
 // errAnew ends the loop of a member that has to begin anew under the configuration in
@@ -53,7 +53,7 @@ func (l *loop) followPlan() error {
 // followIdentity notices that the cluster has another MAC address or detection than this
 // member has begun with.
 func (l *loop) followIdentity() {
-	sameMAC, member := l.identityOf(l.cluster) == l.id.clusterMAC.String(), l.machine.Committed() != nil
+	sameMAC, member := bytes.Equal(l.cluster.mac, l.id.clusterMAC), l.machine.Committed() != nil
 	switch {
 	case !l.anew.IsZero(), sameMAC && !member, sameMAC && l.cluster.Detection == l.timing.preset:
 		return
@@ -121,11 +121,6 @@ func sum(changes []string) string {
 		changes = append(changes[:few:few], fmt.Sprintf("and %d more", more))
 	}
 	return strings.Join(changes, "; ")
-}
-
-// identityOf is the MAC address that a configuration gives the cluster.
-func (l *loop) identityOf(c *cluster) string {
-	return l2.ClusterMAC(c.Mode, l2.ClusterAddr(c.VIPs)).String()
 }
 
 // followVIPs gives the host the VIPs of the configuration in force, which the data plane

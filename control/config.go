@@ -16,14 +16,12 @@ type ApplyRequest struct {
 	Version uint64 `json:"version,omitempty"` // what it replaces; 0: whatever is in force
 	DryRun  bool   `json:"dry_run,omitempty"`
 	Note    string `json:"note,omitempty"` // kept with the version
-	By      string `json:"-"`              // who asks
 }
 
 // RollbackRequest brings back an earlier configuration, as a new version.
 type RollbackRequest struct {
 	Version uint64 `json:"version"`
 	DryRun  bool   `json:"dry_run,omitempty"`
-	By      string `json:"-"`
 }
 
 // ApplyResult is what a change of the configuration did, or would do.
@@ -80,7 +78,6 @@ func (a *api) apply(w http.ResponseWriter, r *http.Request) (*change, error) {
 		return nil, Refuse("the note is longer than %d bytes", maxNote)
 	}
 	return configChange("apply", nil, func(ctx context.Context) (ApplyResult, error) {
-		req.By = CallerOf(ctx).String()
 		return a.backend.Apply(ctx, req)
 	}), nil
 }
@@ -94,7 +91,6 @@ func (a *api) rollback(w http.ResponseWriter, r *http.Request) (*change, error) 
 		return nil, Refuse("say which version: nlbctl config history lists them")
 	}
 	return configChange("config rollback", []string{strconv.FormatUint(req.Version, 10)}, func(ctx context.Context) (ApplyResult, error) {
-		req.By = CallerOf(ctx).String()
 		return a.backend.Rollback(ctx, req)
 	}), nil
 }
