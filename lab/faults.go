@@ -113,7 +113,8 @@ func (s *Switch) change(ctx context.Context, edit func(*faults)) error {
 }
 
 // buildFilter sets up the chains: faults on the way through, SYNs and datagrams as
-// they come in from the client host.
+// they come in from the client host. Behind the 8 bytes of an ICMP error (th) stand the
+// IP header that it quotes, its protocol at 9 or 6, and the source port behind it.
 func (s *Switch) buildFilter(ctx context.Context) error {
 	s.faults = newFaults()
 	return s.nft(ctx, fmt.Sprintf(`
@@ -127,6 +128,8 @@ table bridge lab {
 		iifname client ip6 daddr %[2]s tcp flags & (syn|ack) == syn counter name syns
 		iifname client ip daddr %[1]s udp dport 7 counter name datagrams
 		iifname client ip6 daddr %[2]s udp dport 7 counter name datagrams
+		iifname client ip daddr %[1]s icmp type { destination-unreachable, time-exceeded, parameter-problem } @th,136,8 17 @th,224,16 7 counter name datagrams
+		iifname client ip6 daddr %[2]s icmpv6 type { destination-unreachable, packet-too-big, time-exceeded, parameter-problem } @th,112,8 17 @th,384,16 7 counter name datagrams
 	}
 }`, VIP, VIP6))
 }
@@ -136,7 +139,9 @@ table bridge lab {
 // client host since the lab was built.
 func (s *Switch) SYNs(ctx context.Context) (uint64, error) { return s.counter(ctx, "syns") }
 
-// Datagrams is [Switch.SYNs] for UDP to port 7 of the VIPs. Later fragments do not count.
+// Datagrams is [Switch.SYNs] for UDP to port 7 of the VIPs, and for ICMP errors about what
+// came from there: a client that no longer listens sends one, and the rule of the port
+// decides on it, too. Later fragments do not count.
 func (s *Switch) Datagrams(ctx context.Context) (uint64, error) { return s.counter(ctx, "datagrams") }
 
 func (s *Switch) counter(ctx context.Context, name string) (uint64, error) {

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -11,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/opennlb/opennlb/portrules/frames"
 )
 
 func short(t *testing.T) context.Context {
@@ -179,12 +182,33 @@ func TestCounts(t *testing.T) {
 			t.Errorf("%d datagrams to %s, %d answered", load.Sent(), to.vip, load.Answered())
 		}
 		sent += load.Sent()
+
+		// Nobody listens for this answer: the client's kernel sends an error.
+		deaf := netip.AddrPortFrom(to.from[0], 40007)
+		if err := l.Client.ns.Do(func() error {
+			raw, err := net.DialIP("ip:17", &net.IPAddr{IP: deaf.Addr().AsSlice()}, &net.IPAddr{IP: target.Addr().AsSlice()})
+			if err != nil {
+				return err
+			}
+			defer raw.Close()
+			_, err = raw.Write(frames.UDP(deaf, target, []byte("datagram\n")))
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		sent += 2
 	}
 	if _, err := l.Client.AskUDP(ctx, netip.AddrPortFrom(l.Client.Addrs[0], 0), netip.AddrPortFrom(VIP, 9)); err == nil {
 		t.Error("somebody answers on port 9")
 	}
-	if n, err := l.Switch.Datagrams(ctx); n != sent || err != nil {
-		t.Errorf("%d datagrams counted, %v; want %d", n, err, sent)
+	if complaint := waitUntil(t, func() string {
+		n, err := l.Switch.Datagrams(ctx)
+		if n == sent && err == nil {
+			return ""
+		}
+		return fmt.Sprintf("%d datagrams and errors about them counted, %v; want %d", n, err, sent)
+	}); complaint != "" {
+		t.Error(complaint)
 	}
 	if n, err := l.Switch.SYNs(ctx); n != 20 || err != nil {
 		t.Errorf("%d SYNs counted after the datagrams, %v; want 20", n, err)

@@ -87,8 +87,8 @@ func TestFastMemberFallsSilentInTime(t *testing.T) {
 	for _, frozen := range c.Members {
 		probe := c.Client.StartProbe(lab.ProbeOptions{Target: web, Lanes: lanes(c.owners(c.Client.Addrs[:90]))})
 		c.sleep(200 * time.Millisecond)
-		at := probe.Since()
 		c.ok(frozen.Freeze())
+		at := probe.Since()
 		c.sleep(1200 * time.Millisecond)
 		own := probe.Stop()[frozen.Name]
 		c.ok(frozen.Thaw())
@@ -103,9 +103,9 @@ func TestFastMemberFallsSilentInTime(t *testing.T) {
 				first = a.At - at
 			}
 		}
-		t.Logf("%s froze: last own answer after %s, first of another after %s", frozen.Name, last, first)
+		t.Logf("%s froze: last own answer after %s, first of another after %s, longest pause %s", frozen.Name, last, first, own.Stall)
 		if first == 0 || last > first || last > 250*time.Millisecond {
-			t.Errorf("%s answered for %s, another took over after %s; the lease is 180 ms", frozen.Name, last, first)
+			c.judge(own.Stall)("%s answered for %s, another took over after %s; the lease is 180 ms", frozen.Name, last, first)
 		}
 	}
 }

@@ -44,8 +44,10 @@ func TestFrames(t *testing.T) {
 			defer probe.Stop()
 			c.garbageControl()
 			c.garbageMembership(g)
+			c.checkBalance()
 			c.garbageFrames(g, row.frames)
 			c.answeredAll(probe.Stop())
+			c.excused = c.quietBalance() // of damaged frames the switch counts others than the members do
 			c.exactlyOne()
 			c.unimpressed(before.Epoch)
 		})
