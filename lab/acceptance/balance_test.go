@@ -113,8 +113,9 @@ func (c *cluster) answeredOnce(d time.Duration) {
 			c.t.Errorf("not one answer to each: %s", b)
 		}
 	}
-	if r.Failed() > 0 || load.Answered() != load.Sent() {
-		c.t.Errorf("%d of %d connections failed; %d of %d datagrams were answered", r.Failed(), len(r.Attempts), load.Answered(), load.Sent())
+	c.unbroken("connections", r)
+	if load.Answered() != load.Sent() {
+		c.judge(r.Stall)("%d of %d datagrams were answered", load.Answered(), load.Sent())
 	}
 	c.sendDatagrams(10 * time.Millisecond)
 }

@@ -143,15 +143,16 @@ func (c *cluster) crash(how death, watch time.Duration, victims ...*lab.Member) 
 	return silences, stall
 }
 
-// failures describes the attempts of a lane that nobody answered.
-func failures(r lab.LaneReport, began time.Duration) string {
+// failures describes the attempts of a lane that nobody answered, by their time since an
+// instant of the probe.
+func failures(r lab.LaneReport, since time.Duration) string {
 	first := slices.IndexFunc(r.Attempts, func(a lab.Attempt) bool { return a.Err != nil })
 	if first < 0 {
 		return "no attempt failed"
 	}
 	a := r.Attempts[first]
-	return fmt.Sprintf("%d of %d attempts failed, the first %s after the death: %v",
-		r.Failed(), len(r.Attempts), (a.At - began).Round(time.Millisecond), a.Err)
+	return fmt.Sprintf("%d of %d attempts failed, the first at %s: %v",
+		r.Failed(), len(r.Attempts), (a.At - since).Round(time.Millisecond), a.Err)
 }
 
 // tookOver checks the lane of a member that died between two instants.

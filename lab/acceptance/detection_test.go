@@ -40,10 +40,12 @@ func TestDetection(t *testing.T) {
 			preset := detecting(c.preset)
 			c := start(t, lab.Options{Clients: 300, Edit: func(m *lab.Member) { preset(m); undampened(m) }})
 			var silences []time.Duration
-			for i := range n {
+			for i := 0; len(silences) < n && i < 2*n+2; i++ {
 				victim := c.Members[i%len(c.Members)]
 				silence, stall := c.crash(cutOff, watch, victim)
-				silences = append(silences, silence[0]-stall)
+				if stall < stalled || i >= 2*n { // else again, on a machine that keeps pace
+					silences = append(silences, silence[0]-stall)
+				}
 				c.ok(cutOff.revive(c, victim))
 				c.converged(len(c.Members))
 			}
@@ -70,13 +72,13 @@ func TestRelaxedSurvivesPauses(t *testing.T) {
 		c.ok(m.Thaw())
 		c.sleep(time.Second)
 	}
+	stall := time.Duration(0)
 	for name, r := range probe.Stop() {
-		if r.Failed() > 0 {
-			t.Errorf("%d attempts of the clients of %s failed", r.Failed(), name)
-		}
+		c.unbroken("the clients of "+name, r)
+		stall = max(stall, r.Stall)
 	}
 	if now := c.status().Epoch; now != epoch {
-		t.Errorf("pauses of 1.5 s moved the epoch from %d to %d", epoch, now)
+		c.judge(stall)("pauses of 1.5 s moved the epoch from %d to %d", epoch, now)
 	}
 }
 
@@ -132,9 +134,7 @@ func TestOtherDetectionIsAdopted(t *testing.T) {
 		t.Errorf("%s has detection %s and says:\n%s", odd.Name, s.Detection, odd.Log(10))
 	}
 	for name, r := range probe.Stop() {
-		if r.Failed() > 0 {
-			c.judge(r.Stall)("%d attempts of the clients of %s failed", r.Failed(), name)
-		}
+		c.unbroken("the clients of "+name, r)
 	}
 	if s := c.status(); !slices.ContainsFunc(s.Warnings, func(w string) bool { return strings.Contains(w, "cluster.detection") }) {
 		t.Errorf("no warning: %q", s.Warnings)

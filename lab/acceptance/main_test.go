@@ -172,6 +172,15 @@ func (c *cluster) judge(stall time.Duration) (complain func(format string, args 
 	}
 }
 
+// unbroken checks that every attempt of a lane was answered.
+func (c *cluster) unbroken(who string, r lab.LaneReport) {
+	c.t.Helper()
+	c.t.Logf("%s: %d attempts, %d failed, longest silence %s, longest pause %s", who, len(r.Attempts), r.Failed(), r.Silence, r.Stall)
+	if r.Failed() > 0 {
+		c.judge(r.Stall)("%s: %s", who, failures(r, 0))
+	}
+}
+
 // pauses measures the longest pause of this process until the returned function is called.
 func (c *cluster) pauses() (longest func() time.Duration) {
 	ctx, cancel := context.WithCancel(c.ctx)
