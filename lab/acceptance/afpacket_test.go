@@ -282,6 +282,7 @@ func (c *cluster) kind(want ...string) {
 // TestCompareAFPacket measures both data planes in one run: how long a request and a
 // round trip on an open connection take, and how fast bytes go up.
 func TestCompareAFPacket(t *testing.T) {
+	beside(t)
 	for i := range trials(2, 6) {
 		dataplane := []string{"tc", "afpacket"}[i%2]
 		c := start(t, lab.Options{Dataplane: dataplane, Clients: 60})

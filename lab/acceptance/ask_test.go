@@ -235,6 +235,7 @@ func (c *cluster) traceOnce() {
 
 // TestOneMember: a cluster of one is a cluster.
 func TestOneMember(t *testing.T) {
+	beside(t)
 	c := start(t, lab.Options{Members: 1, Clients: 4})
 	s := c.status()
 	if s.DefaultHost != "node1" || len(s.Rules[0].Owners) != 1 || s.Rules[0].Owners[0].Buckets != 4096 {

@@ -13,6 +13,7 @@ import (
 // them, while it is down: the cluster MAC, by the mode or the first VIP, and the detection.
 // It comes back nevertheless.
 func TestAwayWhileChanged(t *testing.T) {
+	beside(t)
 	steps := []struct{ name, off, on string }{
 		{"mode", "mode: unicast", "mode: multicast"},
 		{"first VIP", "  vips:\n", "  vips:\n    - \"10.77.0.110\"\n"},

@@ -207,6 +207,7 @@ func TestKeyCrash(t *testing.T) {
 // every order: the rotation is finished. Then it ends one without a member, which
 // has both keys and the old one in use: it is let in when it is back.
 func TestKeyDisks(t *testing.T) {
+	beside(t)
 	c := start(t, lab.Options{Clients: 60, Edit: undampened})
 	_, err := c.Members[0].Control().RotateKey(c.ctx, control.KeyRequest{})
 	c.ok(err)

@@ -230,6 +230,7 @@ func (s *sessions) stop() {
 // TestStopWhileStarting sends SIGTERM at many points of the start: nlbd must end in
 // order and leave nothing.
 func TestStopWhileStarting(t *testing.T) {
+	beside(t)
 	c := start(t, lab.Options{Members: 2, Clients: 10})
 	m := c.Members[1]
 	c.ok(m.Stop())

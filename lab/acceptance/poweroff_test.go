@@ -12,6 +12,7 @@ import (
 // starts them in every order, so slowly that the first may found a cluster by itself: they
 // agree again, and what was acknowledged is not lost.
 func TestPowerOff(t *testing.T) {
+	beside(t)
 	c := start(t, lab.Options{Clients: 60, Edit: undampened})
 	orders := [][]int{{0, 1, 2}, {2, 1, 0}, {1, 2, 0}, {0, 2, 1}, {2, 0, 1}, {1, 0, 2}}
 	points := []time.Duration{25 * time.Millisecond, -1, 8 * time.Millisecond, 45 * time.Millisecond, 15 * time.Millisecond, 2 * time.Millisecond, 35 * time.Millisecond}

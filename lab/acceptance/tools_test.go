@@ -29,6 +29,7 @@ const toolRules = lab.DefaultRules + `
 // TestTools asks the cluster with programs that others wrote, through each engine, and
 // believes what they print.
 func TestTools(t *testing.T) {
+	beside(t)
 	for _, dataplane := range []string{"tc", "xdp", "afpacket"} {
 		t.Run(dataplane, func(t *testing.T) {
 			c := start(t, lab.Options{Dataplane: dataplane, Clients: 40, IPv6: true, Rules: toolRules})
