@@ -42,7 +42,7 @@ func (e *Engine) open(setup dataplane.Setup) (takeover bool, err error) {
 		return false, err
 	}
 	e.undos.OnClose(unlock)
-	diag, err := sockets.OpenLookup()
+	diag, err := sockets.OpenLookup(dev.index)
 	if err != nil {
 		return false, err
 	}

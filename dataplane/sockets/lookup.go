@@ -15,6 +15,7 @@ import (
 // opened in (sock_diag(7)). Not safe for concurrent use.
 type Lookup struct {
 	netlink  int
+	ifindex  uint32
 	sequence uint32
 	buffer   [4096]byte
 }
@@ -27,13 +28,14 @@ const (
 	lookupState   = unix.SizeofNlMsghdr + 1
 )
 
-// OpenLookup makes a Lookup for the calling thread's network namespace.
-func OpenLookup() (*Lookup, error) {
+// OpenLookup makes a Lookup for the calling thread's network namespace, of sockets that
+// get what arrives at an interface: those bound to another one are not found.
+func OpenLookup(ifindex int) (*Lookup, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_INET_DIAG)
 	if err != nil {
 		return nil, fmt.Errorf("open netlink to socket diagnostics: %w: needs a kernel with CONFIG_INET_TCP_DIAG", err)
 	}
-	l := &Lookup{netlink: fd}
+	l := &Lookup{netlink: fd, ifindex: uint32(ifindex)}
 	timeout := unix.NsecToTimeval(int64(100 * time.Millisecond)) // the answer is there when the question is sent
 	err = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &timeout)
 	if err == nil {
@@ -99,6 +101,7 @@ func (l *Lookup) request(flow portrules.Flow) []byte {
 	binary.BigEndian.PutUint16(id[idPorts+2:], flow.Src.Port())
 	copy(id[idLocal:], flow.Dst.Addr().AsSlice())
 	copy(id[idRemote:], flow.Src.Addr().AsSlice())
+	binary.NativeEndian.PutUint32(id[idIface:], l.ifindex)
 	binary.NativeEndian.PutUint64(id[idCookie:], ^uint64(0)) // any socket
 	return b[:]
 }

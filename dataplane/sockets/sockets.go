@@ -20,7 +20,8 @@ type Conn struct {
 	State         uint8 // TCP_ESTABLISHED is 1, the others follow (linux/tcp_states.h); of one behind NAT see linux/netfilter/nf_conntrack_tcp.h
 	NAT           bool  // an entry of the connection table: see Forwarded
 
-	Cookie uint64 // the kernel's name for this very socket or entry
+	Interface uint32 // index of the one that the socket is bound to; 0: none
+	Cookie    uint64 // the kernel's name for this very socket or entry
 }
 
 // States that inet_diag knows, as bits by number.
@@ -93,6 +94,7 @@ const (
 	idPorts   = 0
 	idLocal   = 4
 	idRemote  = 20
+	idIface   = 36
 	idCookie  = 40
 	idLength  = 48
 	reqID     = 8
@@ -113,6 +115,7 @@ func (r diagRequest) Serialize() []byte {
 	binary.BigEndian.PutUint16(id[idPorts+2:], r.conn.Remote.Port())
 	copy(id[idLocal:], r.conn.Local.Addr().AsSlice())
 	copy(id[idRemote:], r.conn.Remote.Addr().AsSlice())
+	binary.NativeEndian.PutUint32(id[idIface:], r.conn.Interface)
 	binary.NativeEndian.PutUint64(id[idCookie:], r.conn.Cookie)
 	return b
 }
@@ -134,6 +137,8 @@ func parseConn(b []byte) (Conn, error) {
 		Local:  netip.AddrPortFrom(addr(idLocal), port(idPorts)),
 		Remote: netip.AddrPortFrom(addr(idRemote), port(idPorts+2)),
 		State:  state,
-		Cookie: binary.NativeEndian.Uint64(id[idCookie:]),
+
+		Interface: binary.NativeEndian.Uint32(id[idIface:]),
+		Cookie:    binary.NativeEndian.Uint64(id[idCookie:]),
 	}, nil
 }

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -28,6 +29,11 @@ func TestEstablished(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer v4.Close()
+	only, err := bound("lo").Listen(t.Context(), "tcp", ":82")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer only.Close()
 
 	type pair struct{ client, server *net.TCPConn }
 	dial := func(l *net.TCPListener, from, to netip.AddrPort) pair {
@@ -49,12 +55,15 @@ func TestEstablished(t *testing.T) {
 	for _, c := range []struct {
 		l        *net.TCPListener
 		from, to netip.AddrPort
+		bound    uint32
 	}{
-		{dual, at(frames.Client, 1001), at(frames.VIP4, 80)},
-		{dual, at(frames.Client6, 1002), at(frames.VIP6, 80)},
-		{v4, at(frames.Client, 1003), at(frames.VIP4, 81)},
+		{dual, at(frames.Client, 1001), at(frames.VIP4, 80), 0},
+		{dual, at(frames.Client6, 1002), at(frames.VIP6, 80), 0},
+		{v4, at(frames.Client, 1003), at(frames.VIP4, 81), 0},
+		{only.(*net.TCPListener), at(frames.Client, 1008), at(frames.VIP4, 82), loopback},
+		{only.(*net.TCPListener), at(frames.Client6, 1009), at(frames.VIP6, 82), loopback},
 	} {
-		want[Conn{Local: c.to, Remote: c.from, State: 1}] = dial(c.l, c.from, c.to)
+		want[Conn{Local: c.to, Remote: c.from, State: 1, Interface: c.bound}] = dial(c.l, c.from, c.to)
 	}
 	dial(dual, at(frames.Client, 1004), at(frames.Own4, 80)) // not a VIP
 	over := dial(dual, at(frames.Client, 1005), at(frames.VIP4, 80))
@@ -89,6 +98,7 @@ func TestEstablished(t *testing.T) {
 			}
 		}
 		c.Cookie = 0
+		enginetest.Must(t, want[c].client.SetReadDeadline(time.Now().Add(5*time.Second)))
 		if _, err := want[c].client.Read(make([]byte, 1)); !errors.Is(err, unix.ECONNRESET) {
 			t.Errorf("client of killed %+v: %v, want reset", c, err)
 		}
