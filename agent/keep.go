@@ -101,7 +101,7 @@ func (l *loop) informed() bool { return !l.machine.Self().Newcomer }
 func (l *loop) followView() error {
 	k, a := &l.keep, l.machine.Committed()
 	switch {
-	case !k.some:
+	case a != nil && !k.some:
 		return nil
 	case a != nil:
 		if k.since.IsZero() {

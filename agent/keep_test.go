@@ -11,6 +11,7 @@ import (
 	"github.com/opennlb/opennlb/control"
 	"github.com/opennlb/opennlb/converge"
 	"github.com/opennlb/opennlb/dataplane"
+	"github.com/opennlb/opennlb/dataplane/enginetest"
 	"github.com/opennlb/opennlb/portrules"
 )
 
@@ -135,6 +136,41 @@ func TestNoOwnerYet(t *testing.T) {
 	}
 	if got := kinds(); !slices.Equal(got, []string{"no owner"}) {
 		t.Errorf("of weight 0: events %q", got)
+	}
+}
+
+// forgetful is an engine that counts how often it is to forget all clients.
+type forgetful struct {
+	dataplane.Engine
+	times int
+}
+
+func (f *forgetful) ForgetClients() error {
+	f.times++
+	return nil
+}
+
+// TestLeavesWithoutKeeping: a member that is in no view hears of no client, whether rules
+// keep any at that time or only when it is back.
+func TestLeavesWithoutKeeping(t *testing.T) {
+	l, now := alone(t, portrules.Rule{Name: "dns", Protocol: portrules.UDP, First: 53, Last: 53, Affinity: portrules.AffinitySingle})
+	engine := &forgetful{}
+	l.engine, l.keep = engine, newKeeping(l.cluster.Rules)
+	l.found(now)
+	l.now.wall = now.Add(5 * time.Second)
+	enginetest.Must(t, l.followView())
+	if l.keep.since.IsZero() || engine.times != 0 {
+		t.Fatalf("in a view: has heard clients since %v, forgot %d times", l.keep.since, engine.times)
+	}
+	l.keep.follow(nil)
+	l.machine.Tick(now.Add(time.Minute)) // it stood still
+	if l.machine.Committed() != nil {
+		t.Fatal("still in its view")
+	}
+	enginetest.Must(t, l.followView())
+	l.keep.follow(l.cluster.Rules)
+	if !l.keep.since.IsZero() || engine.times != 1 {
+		t.Errorf("was in no view: has heard clients since %v, forgot %d times", l.keep.since, engine.times)
 	}
 }
 
