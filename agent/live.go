@@ -73,15 +73,12 @@ func (m *member) live(ctx context.Context) (err error) {
 	engine, err := openEngine(dataplane.Setup{
 		Cluster: c.Name, Member: cfg.Member.Name, Interface: cfg.Member.Interface, Kind: cfg.Dataplane,
 		SourceMAC: id.sourceMAC, ClusterMAC: id.clusterMAC, Priority: cfg.Member.Priority, BeaconKey: m.keys.beaconKey(),
-	}, log)
+	}, c.silent(), log)
 	if err != nil {
 		return err
 	}
 	undo.add("detach data plane", engine.Close)
 	if err := m.keys.guard(engine); err != nil {
-		return err
-	}
-	if err := engine.Install(c.silent(), nil); err != nil { // before the kernel knows the VIPs
 		return err
 	}
 	if err := iface.AddMAC(id.clusterMAC); err != nil {
