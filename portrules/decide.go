@@ -14,6 +14,7 @@ type Env struct {
 	Fence            uint64                         // highest epoch that is known to leave this member out
 	HasSocket        func(Flow) bool                // a TCP socket of this member, not a listener, has exactly this flow
 	HasNAT           func(Flow) bool                // this member passes this live TCP connection on to another address
+	HasCookie        func(Flow) bool                // the segment that is judged has a SYN cookie that a listener of this member gave
 	FragmentAccepted func(FragmentKey) bool         // the first fragment of this datagram was accepted here
 	FragmentRefused  func(FragmentKey) bool         // it came, and was not accepted here
 	Beacon           func([BeaconSize]byte) Reason  // judges a beacon, see Listener; nil: this member hears none
@@ -165,7 +166,8 @@ func judge(flags Flags, pkt *Packet, env Env) (Verdict, Reason) {
 
 // isServed reports whether the packet belongs to a TCP connection of this member.
 func (p *Packet) isServed(env Env) bool {
-	return env.HasSocket != nil && env.HasSocket(p.Flow()) || env.HasNAT != nil && env.HasNAT(p.Flow())
+	return env.HasSocket != nil && env.HasSocket(p.Flow()) || env.HasNAT != nil && env.HasNAT(p.Flow()) ||
+		env.HasCookie != nil && p.Quote.Protocol == 0 && env.HasCookie(p.Flow())
 }
 
 // protocol is the IP protocol of the packet, or of the one that it tells of, if it is an

@@ -2,6 +2,7 @@ package portrules_test
 
 import (
 	"encoding/binary"
+	"net/netip"
 	"testing"
 
 	"github.com/opennlb/opennlb/portrules"
@@ -45,6 +46,28 @@ func TestDecideVectors(t *testing.T) {
 	for r, n := range reasons {
 		if n == 0 {
 			t.Errorf("no vector leaves with reason %v", portrules.Reason(r))
+		}
+	}
+}
+
+// A SYN cookie is as good as a socket, except to an ICMP error, which has none.
+func TestDecideCookie(t *testing.T) {
+	env := portrules.Env{HasCookie: func(portrules.Flow) bool { return true }}
+	client, web := netip.AddrPortFrom(frames.Client, frames.ClientPort), netip.AddrPortFrom(frames.VIP4, 80)
+	answer := frames.TCPFrame(web, client, frames.SYN|frames.ACK)
+	for _, row := range []struct {
+		name  string
+		frame []byte
+		flags portrules.Flags
+		want  portrules.Reason
+	}{
+		{"ack, foreign", frames.TCPFrame(client, web, frames.ACK), portrules.Own | portrules.Foreign, portrules.Established},
+		{"ack, residual", frames.TCPFrame(client, web, frames.ACK), portrules.Residual, portrules.ResidualConn},
+		{"error, foreign", frames.ErrorFrame(frames.Client, frames.VIP4, 3, answer[14:]), portrules.Own | portrules.Foreign, portrules.ForeignHeld},
+	} {
+		pkt := portrules.Parse(row.frame)
+		if d := frames.Policy(map[int]portrules.Flags{frames.WebTable: row.flags}).Decide(&pkt, env); d.Reason != row.want {
+			t.Errorf("%s: %v, want %v", row.name, d.Reason, row.want)
 		}
 	}
 }

@@ -48,12 +48,18 @@ func AdvertFrame(src, dst, target netip.Addr) []byte {
 	return Frame(src, dst, portrules.ProtoICMPv6, ICMPv6(src, dst, 136, neighbor(0x60, target, 2)))
 }
 
-// TCP returns a TCP segment (RFC 9293).
+// TCP returns the first segment of a connection (RFC 9293).
 func TCP(src, dst netip.AddrPort, flags uint8, payload []byte) []byte {
+	return Segment(src, dst, flags, 1, 0, payload)
+}
+
+// Segment returns a TCP segment with these sequence and acknowledgment numbers.
+func Segment(src, dst netip.AddrPort, flags uint8, seq, ack uint32, payload []byte) []byte {
 	b := make([]byte, 20, 20+len(payload))
 	binary.BigEndian.PutUint16(b, src.Port())
 	binary.BigEndian.PutUint16(b[2:], dst.Port())
-	binary.BigEndian.PutUint32(b[4:], 1)
+	binary.BigEndian.PutUint32(b[4:], seq)
+	binary.BigEndian.PutUint32(b[8:], ack)
 	b[12] = 5 << 4
 	b[13] = flags
 	binary.BigEndian.PutUint16(b[14:], 65535)

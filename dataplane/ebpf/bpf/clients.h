@@ -16,6 +16,7 @@
 struct flow {
 	struct addr client, vip;
 	__be16 port, vip_port;
+	__u16 segment; /* offset of the TCP header, 0 where there is none */
 	__u8 protocol;
 	bool v6, syn, error;
 };

@@ -7,6 +7,7 @@
 
 #include "beacon.h"
 #include "clients.h"
+#include "cookie.h"
 #include "nat.h"
 #include "quote.h"
 
@@ -49,7 +50,7 @@ static __always_inline bool has_socket(const struct frame *f, struct bpf_sock_tu
 }
 
 /* serves says whether this member has a TCP connection: a socket, or behind NAT an
- * entry in the connection table of its kernel. */
+ * entry in the connection table of its kernel, or nothing yet but the client's cookie. */
 static __always_inline bool serves(const struct frame *f, const struct flow *flow)
 {
 	struct bpf_sock_tuple tuple = {};
@@ -67,7 +68,9 @@ static __always_inline bool serves(const struct frame *f, const struct flow *flo
 	}
 	if (has_socket(f, &tuple, TUPLE_SIZE(flow->v6)))
 		return true;
-	return f->xdp ? nat_xdp(f->ctx, &tuple, flow->v6) : nat_tc(f->ctx, &tuple, flow->v6);
+	if (f->xdp)
+		return nat_xdp(f->ctx, &tuple, flow->v6) || cookie_xdp(f->ctx, &tuple, flow->v6, flow->segment);
+	return nat_tc(f->ctx, &tuple, flow->v6) || cookie_tc(f->ctx, &tuple, flow->v6, flow->segment);
 }
 
 static __always_inline __u64 hash(const struct head *h, __u32 how, const struct flow *flow)
@@ -188,6 +191,7 @@ static __always_inline bool read_ports(const struct frame *f, const struct packe
 		if (p->transport + 20 > f->end)
 			return false;
 		flow->syn = (*flags & 0x12) == 0x02;
+		flow->segment = p->transport - f->data;
 	}
 	flow->port = ports[0];
 	flow->vip_port = ports[1];

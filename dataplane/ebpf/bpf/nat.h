@@ -58,7 +58,6 @@ static __always_inline bool is_served(const struct nf_conn *ct, const struct loo
 	       state >= TCP_CONNTRACK_SYN_RECV && state <= TCP_CONNTRACK_LAST_ACK;
 }
 
-#define TUPLE_SIZE(v6) ((v6) ? sizeof(((struct bpf_sock_tuple *)0)->ipv6) : sizeof(((struct bpf_sock_tuple *)0)->ipv4))
 #define LOOKUP (struct lookup){ .netns = BPF_F_CURRENT_NETNS, .protocol = IPPROTO_TCP }
 
 /* Verified on their own, and out of the way of all that asks no table. */

@@ -8,6 +8,8 @@
 #define ETHERTYPE_ARP bpf_htons(0x0806)
 #define ETHERTYPE_IPV6 bpf_htons(0x86dd)
 #define MAX_EXTENSIONS 6
+#define OFFSET_MASK 0x3fff /* tells the verifier the limit of an offset; walk reaches no farther */
+#define TUPLE_SIZE(v6) ((v6) ? sizeof(((struct bpf_sock_tuple *)0)->ipv6) : sizeof(((struct bpf_sock_tuple *)0)->ipv4))
 
 /* A frame as tc or XDP hands it over. */
 struct frame {

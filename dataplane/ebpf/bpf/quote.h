@@ -14,8 +14,6 @@ struct quote {
 	__u8 protocol;
 };
 
-#define OFFSET_MASK 0x3fff /* tells the verifier the limit; walk reaches no farther */
-
 /* is_icmp_error: portrules.isICMPError. */
 static __always_inline bool is_icmp_error(bool v6, __u8 type)
 {
