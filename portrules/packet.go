@@ -10,7 +10,7 @@ type Kind uint8
 
 const (
 	Other  Kind = iota // nothing that can concern a VIP
-	ARP                // IPv4 over Ethernet
+	ARP                // for IPv4, with MAC addresses
 	IP                 // IPv4 or IPv6, fixed header complete
 	Beacon             // the coordinator's word to the members, by its EtherType and magic
 )
@@ -109,10 +109,10 @@ func Parse(frame []byte) Packet {
 	return Packet{}
 }
 
-// parseARP reads IPv4 over Ethernet (RFC 826).
+// parseARP reads IPv4 over Ethernet (RFC 826). The hardware type plays no part: Linux
+// answers that of IEEE 802 as well as that of Ethernet.
 func parseARP(b []byte) Packet {
-	if len(b) < 28 || binary.BigEndian.Uint16(b) != 1 ||
-		binary.BigEndian.Uint16(b[2:]) != EtherTypeIPv4 || b[4] != 6 || b[5] != 4 {
+	if len(b) < 28 || binary.BigEndian.Uint16(b[2:]) != EtherTypeIPv4 || b[4] != 6 || b[5] != 4 {
 		return Packet{}
 	}
 	return Packet{

@@ -117,10 +117,10 @@ func protocol(etherType uint16) step {
 	}
 }
 
-// arpOfIPv4 matches complete ARP for IPv4 over Ethernet: hardware and protocol type,
-// sizes of both addresses.
+// arpOfIPv4 matches complete ARP for IPv4 over Ethernet: protocol type, sizes of both
+// addresses.
 func arpOfIPv4() step {
-	return join(protocol(portrules.EtherTypeARP), loadable(network, 0, 28), equal(network, 0, 0, 1, 8, 0, 6, 4))
+	return join(protocol(portrules.EtherTypeARP), loadable(network, 0, 28), equal(network, 2, 8, 0, 6, 4))
 }
 
 // ipVersion matches IP packets whose own version is that of their EtherType.

@@ -81,8 +81,7 @@ static __always_inline struct arp *arp_of(const struct frame *f)
 
 	if ((void *)(arp + 1) > f->end)
 		return NULL;
-	if (arp->htype != bpf_htons(1) || arp->ptype != ETHERTYPE_IPV4 || arp->hlen != 6 ||
-	    arp->plen != 4)
+	if (arp->ptype != ETHERTYPE_IPV4 || arp->hlen != 6 || arp->plen != 4)
 		return NULL;
 	return arp;
 }
