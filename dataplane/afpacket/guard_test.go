@@ -88,6 +88,26 @@ func untilCounted(t *testing.T, e *Engine, ref *reference) {
 	t.Fatalf("%d frames counted, want %d", got, want)
 }
 
+// A frame has as many tags of VLAN 0 as it likes; the kernel takes off only the first
+// before nftables sees it.
+func TestPriorityTags(t *testing.T) {
+	enterNamespace(t)
+	w := newWire(t)
+	e := openEngine(t)
+	enginetest.Must(t, e.Install(frames.Policy(own), nil)) // and no lease
+	priority := []byte{0x81, 0, 0xa0, 0}
+	for _, tags := range [][]byte{
+		priority, bytes.Repeat(priority, 2), bytes.Repeat(priority, 3), append([]byte{0x88, 0xa8, 0, 0}, priority...), append(priority, 0x88, 0xa8, 0, 0),
+	} {
+		if w.hears(w.send(frames.VIP4, w.mac, tags...), 100*time.Millisecond) {
+			t.Errorf("the kernel gets a frame with tags % x", tags)
+		}
+	}
+	if !w.hears(w.send(frames.Own4, w.mac, priority...), time.Second) {
+		t.Error("the kernel does not get a frame to its own address with a priority")
+	}
+}
+
 // The longest lists of VIPs make no filter too long.
 func TestFilterOfMany(t *testing.T) {
 	for _, v4 := range []int{0, 1, 32, portrules.MaxVIPs} {

@@ -46,6 +46,8 @@ func (g *guard) ingress(own net.HardwareAddr) []rule {
 		{isMark(g.way.mark), setMark(0), setPacket(unix.PACKET_HOST), accept},
 		{equal(link, 12, 0x81, 0x00), otherVLAN(), accept},
 		{equal(link, 12, 0x88, 0xa8), otherVLAN(), accept},
+		{protocol(etherTypeVLAN), noVLAN(), drop},
+		{protocol(etherTypeQinQ), noVLAN(), drop},
 		{arp, in(g.v4, arpSender), drop},
 		{arp, in(g.v4, arpTarget), arpReply, broadcast, accept},
 		{arp, in(g.v4, arpTarget), arpReply, toOwn, accept},
@@ -164,6 +166,19 @@ func otherVLAN() step {
 		mask(0x0f, 0xff),
 		&expr.Cmp{Op: expr.CmpOpNeq, Register: register, Data: []byte{0, 0}},
 	}
+}
+
+// EtherTypes of tags (IEEE 802.1Q). What the kernel calls the protocol of a frame is one
+// of them where there is a second tag behind the one that it has taken off.
+const (
+	etherTypeVLAN = 0x8100
+	etherTypeQinQ = 0x88a8
+)
+
+// noVLAN matches a second tag that only gives the frame a priority. The kernel takes that
+// off as well, but later, and would find a packet that nobody has judged.
+func noVLAN() step {
+	return step{load(network, 0, 2), mask(0x0f, 0xff), compare([]byte{0, 0})}
 }
 
 func join(steps ...step) step {

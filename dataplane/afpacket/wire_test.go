@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"net"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -98,10 +99,10 @@ func (w *wire) hears(number uint32, within time.Duration) bool {
 	}
 }
 
-func (w *wire) send(to netip.Addr, mac net.HardwareAddr) uint32 {
+func (w *wire) send(to netip.Addr, mac net.HardwareAddr, tags ...byte) uint32 {
 	w.t.Helper()
 	w.sequence++
-	w.put(w.datagram(to, mac))
+	w.put(slices.Insert(w.datagram(to, mac), 12, tags...))
 	return w.sequence
 }
 

@@ -50,6 +50,30 @@ func TestVLANTags(t *testing.T) {
 	}
 }
 
+// The kernel takes off as many tags of VLAN 0 as there are, but only the first before the
+// programs: what has two must not get past them.
+func TestPriorityTagTwice(t *testing.T) {
+	enterNamespace(t)
+	w := newWire(t)
+	for _, kind := range []string{"tc", "xdp"} {
+		e := openEngine(t, kind, options{})
+		install(t, e, frames.Policy(own)) // and no lease
+		for _, tags := range [][]byte{
+			{0x81, 0, 0, 0, 0x81, 0, 0, 0},
+			{0x88, 0xa8, 0xa0, 0, 0x81, 0, 0xa0, 0},
+			{0x81, 0, 0, 0, 0x88, 0xa8, 0, 0},
+			{0x81, 0, 0, 0, 0x81, 0, 0, 0, 0x81, 0, 0, 0},
+		} {
+			if w.hears(w.send(frames.VIP4, w.mac, tags...)) {
+				t.Errorf("%s: the kernel gets a frame with tags % x", kind, tags)
+			}
+		}
+		if err := e.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // Where the card has taken the tag off, tc still passes a frame of another segment, and XDP drops it as
 // another member's. That is why checkVLANs keeps XDP from interfaces with VLANs on them; should
 // this test fail, it may not be needed any more.

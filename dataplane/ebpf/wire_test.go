@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"runtime"
+	"slices"
 	"testing"
 	"time"
 
@@ -74,12 +75,16 @@ func (w *wire) close() {
 	}
 }
 
-// answers sends a datagram to the VIP under the cluster MAC, then one to the
-// dedicated address. The latter must arrive, and as they keep their order, the
-// former has arrived before or never will.
+// answers sends a datagram to the VIP under the cluster MAC.
 func (w *wire) answers() bool {
 	w.t.Helper()
-	vip := w.send(frames.VIP4, frames.ClusterMAC[:])
+	return w.hears(w.send(frames.VIP4, frames.ClusterMAC[:]))
+}
+
+// hears says whether a datagram that was sent arrives. One to the dedicated address must,
+// and as they keep their order, the former has arrived before or never will.
+func (w *wire) hears(vip uint32) bool {
+	w.t.Helper()
 	dedicated := w.send(frames.Own4, w.mac)
 	answered := false
 	buf := make([]byte, 64)
@@ -98,12 +103,12 @@ func (w *wire) answers() bool {
 	}
 }
 
-func (w *wire) send(to netip.Addr, mac net.HardwareAddr) uint32 {
+func (w *wire) send(to netip.Addr, mac net.HardwareAddr, tags ...byte) uint32 {
 	w.t.Helper()
 	w.sequence++
 	frame := frames.Frame(testClient.Addr(), to, 17, frames.UDP(testClient, netip.AddrPortFrom(to, probePort), binary.BigEndian.AppendUint32(nil, w.sequence)))
 	copy(frame, mac)
-	w.put(frame)
+	w.put(slices.Insert(frame, 12, tags...))
 	return w.sequence
 }
 

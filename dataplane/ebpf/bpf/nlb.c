@@ -54,6 +54,18 @@ static __always_inline void pull(struct __sk_buff *skb, __u32 bytes)
 		bpf_skb_pull_data(skb, skb->len < bytes ? skb->len : bytes);
 }
 
+/* is_hidden says whether a frame has two tags that only give it a priority (VLAN 0). The
+ * kernel takes off both, but the second one after us: it would find a packet that nobody
+ * has judged. */
+static __always_inline bool is_hidden(struct __sk_buff *skb)
+{
+	__be16 tag;
+
+	if (skb->protocol != bpf_htons(ETH_P_8021Q) && skb->protocol != bpf_htons(ETH_P_8021AD))
+		return false;
+	return !bpf_skb_load_bytes(skb, sizeof(struct ethhdr), &tag, sizeof(tag)) && !(tag & bpf_htons(0xfff));
+}
+
 /* decide_tc returns a reason and, from bit 8 up, a counter. Verified on its own, so
  * that calling it twice costs the verifier nothing. */
 __noinline __u32 decide_tc(struct __sk_buff *skb, __u64 now)
@@ -70,8 +82,12 @@ static __always_inline int ingress(struct __sk_buff *skb, __u64 now)
 {
 	__u32 decision, reason;
 
-	if (skb->vlan_present && skb->vlan_tci & 0xfff) /* another segment */
-		return NEXT;
+	if (skb->vlan_present) {
+		if (skb->vlan_tci & 0xfff) /* another segment */
+			return NEXT;
+		if (is_hidden(skb))
+			return TC_ACT_SHOT;
+	}
 	pull(skb, HEADERS);
 	decision = decide_tc(skb, now);
 	if (is_unsure(decision & 0xff) && !is_linear(skb)) { /* cut off here only? */
