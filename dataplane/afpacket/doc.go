@@ -9,7 +9,7 @@
 // agent dies or stands still, nothing reaches the VIPs, until a new engine takes over
 // or Remove takes the table away.
 //
-// Frames come from a ring of TPACKET_V3 of our own. gopacket's package afpacket needs
+// Frames come from a ring of TPACKET_V2 of our own (see ring). gopacket's package afpacket needs
 // no cgo either, but does not show the header with checksum and segmentation in front
 // of a frame, without which half of them could not be handed on, asks for it in a way
 // that Linux before 6.5 refuses, and reads words that the kernel writes without
