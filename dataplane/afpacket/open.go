@@ -4,9 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/opennlb/opennlb/dataplane"
 	"github.com/opennlb/opennlb/dataplane/sockets"
@@ -104,19 +101,6 @@ func checkSetup(setup dataplane.Setup) error {
 		return fmt.Errorf("data plane %q is not of this kind: write auto or afpacket", setup.Kind)
 	}
 	return nil
-}
-
-// lock makes this process the only one in the network namespace to use a name, until
-// unlock or its death. It works for a frozen owner too: that one still holds it.
-func lock(name string) (unlock func() error, err error) {
-	l, err := net.Listen("unix", "@"+name)
-	if errors.Is(err, unix.EADDRINUSE) {
-		return nil, fmt.Errorf("data plane %s is in use: another nlbd runs this member of this cluster; stop it, or give this one another name", name)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("lock data plane %s: %w", name, err)
-	}
-	return l.Close, nil
 }
 
 // Remove removes what a dead agent left in the caller's network namespace. It refuses
