@@ -44,19 +44,27 @@ func (e *Engine) Clients() ([]dataplane.Client, error) {
 
 func listClients(m *ebpf.Map) ([]dataplane.Client, error) {
 	var out []dataplane.Client
+	err := eachBatch(m, func(keys []nlbClient, values []nlbKnown, now dataplane.Instant) {
+		for i := range keys {
+			out = append(out, dataplane.Client{Key: keyOf(keys[i]), Client: values[i].client(now)})
+		}
+	})
+	return out, err
+}
+
+// eachBatch reads the table, and gives away what it has read at each instant.
+func eachBatch(m *ebpf.Map, take func([]nlbClient, []nlbKnown, dataplane.Instant)) error {
 	var cursor ebpf.MapBatchCursor
 	keys, values := make([]nlbClient, clientBatch), make([]nlbKnown, clientBatch)
 	for {
 		now := dataplane.Now() // before: whoever stands still in between must not take a client for silent
 		n, err := m.BatchLookup(&cursor, keys, values, nil)
-		for i := range n {
-			out = append(out, dataplane.Client{Key: keyOf(keys[i]), Client: values[i].client(now)})
-		}
+		take(keys[:n], values[:n], now)
 		if errors.Is(err, ebpf.ErrKeyNotExist) {
-			return out, nil
+			return nil
 		}
 		if err != nil {
-			return nil, fmt.Errorf("read table of clients: %w", err)
+			return fmt.Errorf("read table of clients: %w", err)
 		}
 	}
 }
@@ -83,36 +91,41 @@ func (e *Engine) Forget(keys []portrules.ClientKey) error {
 	if err != nil {
 		return err
 	}
-	for _, k := range keys {
-		if err := deleteClient(m, k); err != nil {
-			return err
-		}
+	doomed := make([]nlbClient, len(keys))
+	for i, k := range keys {
+		doomed[i] = *clientKey(k)
 	}
-	return nil
+	return deleteClients(m, doomed)
 }
 
-func deleteClient(m *ebpf.Map, k portrules.ClientKey) error {
-	if err := m.Delete(clientKey(k)); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-		return fmt.Errorf("remove from table of clients: %w", err)
+// deleteClients takes one system call for many: the agent's lease may end meanwhile.
+func deleteClients(m *ebpf.Map, keys []nlbClient) error {
+	for len(keys) > 0 {
+		n, err := m.BatchDelete(keys[:min(len(keys), clientBatch)], nil)
+		if errors.Is(err, ebpf.ErrKeyNotExist) {
+			n++ // the programs have forgotten this one
+		} else if err != nil {
+			return fmt.Errorf("remove from table of clients: %w", err)
+		}
+		keys = keys[n:]
 	}
 	return nil
 }
 
 // forgetRules removes the clients of rules, by ID.
 func forgetRules(m *ebpf.Map, gone map[uint16]bool) error {
-	all, err := listClients(m)
+	var doomed []nlbClient
+	err := eachBatch(m, func(keys []nlbClient, _ []nlbKnown, _ dataplane.Instant) {
+		for _, k := range keys {
+			if gone[k.Rule] {
+				doomed = append(doomed, k)
+			}
+		}
+	})
 	if err != nil {
 		return err
 	}
-	for _, c := range all {
-		if !gone[c.Key.Rule] {
-			continue
-		}
-		if err := deleteClient(m, c.Key); err != nil {
-			return err
-		}
-	}
-	return nil
+	return deleteClients(m, doomed)
 }
 
 // ForgetClients removes all clients.
