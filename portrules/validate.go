@@ -116,6 +116,8 @@ func validateRule(i int, rules []Rule, vips []netip.Addr) error {
 		return refuse("prefix_v6", "%d bits are out of range: write %d to 128", r.PrefixV6, MinPrefixV6)
 	case r.Timeout < 0 || r.Timeout > MaxTimeout:
 		return refuse("timeout", "%v is out of range: write 0s (off) to 24h", r.Timeout)
+	case r.Timeout%time.Millisecond != 0: // as the programs count
+		return refuse("timeout", "%v is too fine: write whole milliseconds", r.Timeout)
 	case r.Reject && r.Mode != Disabled:
 		return refuse("reject", "only traffic of a disabled rule is rejected: write mode: disabled, or remove reject")
 	}

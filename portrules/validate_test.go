@@ -69,6 +69,7 @@ func TestValidateRefuses(t *testing.T) {
 		{"short ipv6 prefix", edit(func(r *portrules.Rule) { r.Affinity, r.PrefixV6 = portrules.AffinityNetwork, 15 }), -1, "prefix_v6", "write 16 to 128"},
 		{"long ipv6 prefix", edit(func(r *portrules.Rule) { r.Affinity, r.PrefixV6 = portrules.AffinityNetwork, 129 }), -1, "prefix_v6", "write 16 to 128"},
 		{"negative timeout", edit(func(r *portrules.Rule) { r.Timeout = -1 }), -1, "timeout", "0s (off) to 24h"},
+		{"fine timeout", edit(func(r *portrules.Rule) { r.Timeout = 500 * time.Microsecond }), -1, "timeout", "whole milliseconds"},
 		{"long timeout", edit(func(r *portrules.Rule) { r.Timeout = 24*time.Hour + 1 }), -1, "timeout", "0s (off) to 24h"},
 		{"overlap", edit(func(r *portrules.Rule) { r.First = 0 }), 0, "ports", `rules "first" and "http" both cover tcp port 1:`},
 		{"overlap of all and one vip", edit(func(r *portrules.Rule) { r.First, r.VIP = 1, vips[1] }), 0, "ports", "both cover tcp port 1:"},
