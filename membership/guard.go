@@ -3,6 +3,7 @@ package membership
 import (
 	"errors"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,6 +21,7 @@ import (
 type guard struct {
 	memberlist.Transport
 	healthy func() bool
+	member  func(netip.Addr) bool // a live one is at this address
 	timeout time.Duration
 	count   *counters
 
@@ -29,10 +31,12 @@ type guard struct {
 	stopped chan struct{}
 	once    sync.Once
 
-	mu      sync.Mutex
-	open    map[*guardedConn]struct{}
-	inbound int
-	closed  bool
+	mu        sync.Mutex
+	open      map[*guardedConn]struct{}
+	inbound   int
+	strangers int                // of inbound
+	each      map[netip.Addr]int // strangers by address
+	closed    bool
 }
 
 var (
@@ -41,10 +45,11 @@ var (
 	errTooLarge = errors.New("peer sent more than the limit")
 )
 
-func newGuard(inner memberlist.Transport, healthy func() bool, timeout time.Duration, count *counters) *guard {
+func newGuard(inner memberlist.Transport, healthy func() bool, member func(netip.Addr) bool, timeout time.Duration, count *counters) *guard {
 	g := &guard{
 		Transport: inner,
 		healthy:   healthy,
+		member:    member,
 		timeout:   timeout,
 		count:     count,
 		packets:   make(chan *memberlist.Packet),
@@ -52,6 +57,7 @@ func newGuard(inner memberlist.Transport, healthy func() bool, timeout time.Dura
 		stop:      make(chan struct{}),
 		stopped:   make(chan struct{}),
 		open:      make(map[*guardedConn]struct{}),
+		each:      make(map[netip.Addr]int),
 	}
 	go g.pump()
 	return g
@@ -139,9 +145,14 @@ func (g *guard) DialTimeout(addr string, timeout time.Duration) (net.Conn, error
 
 // track registers c so that Shutdown can close it.
 func (g *guard) track(c net.Conn, inbound bool) (*guardedConn, error) {
+	conn := &guardedConn{Conn: c, guard: g, inbound: inbound}
+	if inbound {
+		conn.from = addressOf(c)
+		conn.stranger = !g.member(conn.from)
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.closed || (inbound && g.inbound >= maxStreams) {
+	if g.closed || inbound && g.full(conn) {
 		_ = c.Close()
 		if g.closed {
 			return nil, errClosed
@@ -149,13 +160,42 @@ func (g *guard) track(c net.Conn, inbound bool) (*guardedConn, error) {
 		g.count.tooManyStreams.Add(1)
 		return nil, errors.New("too many connections")
 	}
-	conn := &guardedConn{Conn: c, guard: g, inbound: inbound}
 	conn.left.Store(maxStreamLen)
 	g.open[conn] = struct{}{}
-	if inbound {
-		g.inbound++
-	}
+	g.add(conn, 1)
 	return conn, nil
+}
+
+// full reports whether there is no place for an inbound connection. Strangers leave some
+// to members, who agree on everything by streams: otherwise whoever reaches the port, and
+// only holds connections to it, would keep the cluster from replacing a member that died.
+// Callers hold mu.
+func (g *guard) full(c *guardedConn) bool {
+	return g.inbound >= maxStreams || c.stranger && (g.strangers >= maxStrangers || g.each[c.from] >= maxEach)
+}
+
+// add counts a connection that comes, or goes with -1. Callers hold mu.
+func (g *guard) add(c *guardedConn, n int) {
+	if !c.inbound {
+		return
+	}
+	g.inbound += n
+	if !c.stranger {
+		return
+	}
+	g.strangers += n
+	if g.each[c.from] += n; g.each[c.from] == 0 {
+		delete(g.each, c.from)
+	}
+}
+
+// addressOf is where c comes from, the zero address where that is not known.
+func addressOf(c net.Conn) netip.Addr {
+	at, err := netip.ParseAddrPort(c.RemoteAddr().String())
+	if err != nil {
+		return netip.Addr{}
+	}
+	return at.Addr().Unmap().WithZone("")
 }
 
 // Shutdown closes the network and every connection, so that no goroutine of
@@ -184,10 +224,12 @@ func (g *guard) Shutdown() error {
 // guardedConn is a connection whose peer can send only so much.
 type guardedConn struct {
 	net.Conn
-	guard   *guard
-	inbound bool
-	left    atomic.Int64
-	once    sync.Once
+	guard    *guard
+	inbound  bool
+	from     netip.Addr // of inbound ones
+	stranger bool       // no member was there
+	left     atomic.Int64
+	once     sync.Once
 }
 
 func (c *guardedConn) Read(b []byte) (int, error) {
@@ -204,9 +246,7 @@ func (c *guardedConn) Close() error {
 		c.guard.mu.Lock()
 		defer c.guard.mu.Unlock()
 		delete(c.guard.open, c)
-		if c.inbound {
-			c.guard.inbound--
-		}
+		c.guard.add(c, -1)
 	})
 	return c.Conn.Close()
 }

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/memberlist"
@@ -45,6 +46,57 @@ func TestInboundStreamsAreBounded(t *testing.T) {
 		case <-all[0].Messages():
 		case <-time.After(time.Second):
 			t.Error("connections were not given back")
+		}
+	})
+}
+
+// Strangers who hold as many connections as they get do not keep members from theirs.
+func TestStrangersLeaveRoomForMembers(t *testing.T) {
+	bubble(t, func(t *testing.T, seg *segment) {
+		all := cluster(t, seg, 2)
+		target := netip.AddrPortFrom(testAddr(1), testPort).String()
+		for i := range 10 {
+			intruder := seg.attach(netip.AddrPortFrom(testAddr(90+i), testPort))
+			for range maxEach + 1 {
+				if _, err := intruder.DialTimeout(target, time.Second); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		synctest.Wait()
+		if n := all[0].Stats().TooManyStreams; n != 10*(maxEach+1)-maxStrangers {
+			t.Errorf("%d refused", n)
+		}
+		const count = 20
+		for range count {
+			all[1].Send("n01", []byte("x"), true)
+		}
+		for i := range count {
+			select {
+			case <-all[0].Messages():
+			case <-time.After(100 * time.Millisecond):
+				t.Fatalf("%d of %d arrived", i, count)
+			}
+		}
+	})
+}
+
+// One of them takes no more than its part.
+func TestOneStrangerLeavesRoomForOthers(t *testing.T) {
+	bubble(t, func(t *testing.T, seg *segment) {
+		m := start(t, seg, testOptions(1))
+		intruder := seg.attach(netip.AddrPortFrom(testAddr(99), testPort))
+		for range maxStreams {
+			if _, err := intruder.DialTimeout(netip.AddrPortFrom(testAddr(1), testPort).String(), time.Second); err != nil {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		if n := m.Stats().TooManyStreams; n != maxStreams-maxEach {
+			t.Errorf("%d refused", n)
+		}
+		if second := start(t, seg, testOptions(2)); !agree([]*Membership{m, second}) {
+			t.Errorf("%v, %v", names(m), names(second))
 		}
 	})
 }

@@ -1,6 +1,8 @@
 package membership
 
 import (
+	"io"
+	"log"
 	"net/netip"
 	"runtime"
 	"slices"
@@ -65,6 +67,30 @@ func TestLoopback(t *testing.T) {
 			t.Fatalf("%d goroutines left, %d before", runtime.NumGoroutine(), before)
 		}
 		runtime.Gosched()
+	}
+}
+
+// Members know each other's connections by the address that they come from.
+func TestDialFromOwnAddress(t *testing.T) {
+	open := func(addr string, port uint16) *socket {
+		s, err := openSocket(netip.AddrPortFrom(netip.MustParseAddr(addr), port), log.New(io.Discard, "", 0))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = s.Shutdown() })
+		return s
+	}
+	for _, hosts := range [][2]string{{"127.77.2.1", "127.77.2.2"}, {"::1", "::1"}} {
+		to := open(hosts[0], 0)
+		from := open(hosts[1], 0)
+		c, err := from.DialTimeout(to.tcp.Addr().String(), time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if got := addressOf(<-to.StreamCh()); got.String() != hosts[1] {
+			t.Errorf("%s is seen as %s", hosts[1], got)
+		}
 	}
 }
 

@@ -162,13 +162,12 @@ func (m *Membership) listen() error {
 		return errors.Join(fmt.Errorf("start membership: %w", err), transport.Shutdown())
 	}
 	m.keys = keyring
-	guard := newGuard(transport, m.opts.Healthy, m.timing.StreamTimeout, &m.count)
-
 	m.roster = newRoster(claim{
 		Peer: m.opts.Self, port: port, since: joining,
 		detection: detection{preset: m.opts.Preset, death: uint32(m.timing.EarliestDeath(1).Milliseconds())},
 	}, &m.count)
 	m.roster.held = true
+	guard := newGuard(transport, m.opts.Healthy, m.roster.at, m.timing.StreamTimeout, &m.count)
 
 	c := memberlist.DefaultLANConfig()
 	m.timing.apply(c)

@@ -40,6 +40,8 @@ const (
 	outboxSize   = 64      // messages per peer and kind waiting to be sent
 	outboxBytes  = 8 << 20 // bytes of reliable messages per peer waiting to be sent
 	maxStreams   = 64      // concurrent inbound connections
+	maxStrangers = 48      // of them from where no live member is
+	maxEach      = 16      // of these from one address
 	maxStreamLen = 4 << 20 // bytes read from one connection
 	maxSeen      = 64      // addresses of former members that are tried again; processes whose messages are known one by one
 	maxRetired   = 4096    // processes of which the highest number is known

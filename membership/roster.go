@@ -242,6 +242,18 @@ func (r *roster) endpoints() map[netip.AddrPort]bool {
 	return out
 }
 
+// at reports whether a live member has this address.
+func (r *roster) at(a netip.Addr) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, m := range r.live {
+		if m.Address == a {
+			return true
+		}
+	}
+	return false
+}
+
 // missing returns where members have been in the last hour and are no more.
 func (r *roster) missing() []netip.AddrPort {
 	alive := r.endpoints()

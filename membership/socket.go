@@ -8,9 +8,11 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/hashicorp/memberlist"
+	"golang.org/x/sys/unix"
 )
 
 // socket is the network as memberlist's Transport: UDP for packets, TCP for streams,
@@ -80,8 +82,19 @@ func (s *socket) WriteTo(b []byte, addr string) (time.Time, error) {
 	return time.Now(), err
 }
 
+// DialTimeout connects from the address that the others know this member by: they keep
+// places for it.
 func (s *socket) DialTimeout(addr string, timeout time.Duration) (net.Conn, error) {
-	return net.DialTimeout("tcp", addr, timeout)
+	d := net.Dialer{Timeout: timeout, LocalAddr: &net.TCPAddr{IP: s.udp.LocalAddr().(*net.UDPAddr).IP}, Control: anyPort}
+	return d.Dial("tcp", addr)
+}
+
+// anyPort leaves the choice of the port to connect(2), as it is without an address of
+// one's own: bind(2) would take each port for itself (ip(7), IP_BIND_ADDRESS_NO_PORT).
+func anyPort(_, _ string, c syscall.RawConn) error {
+	return c.Control(func(fd uintptr) {
+		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1) // only thrifty
+	})
 }
 
 // Shutdown closes both listeners and waits for their readers. Connections are not its own.
