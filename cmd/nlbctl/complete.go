@@ -43,7 +43,7 @@ func (c *cli) completeVersions(cmd *cobra.Command, args []string, begin string) 
 		if v.Note != "" {
 			words += ": " + v.Note
 		}
-		offers = append(offers, n+"\t"+strings.ReplaceAll(printable(words), "\n", " "))
+		offers = append(offers, n+"\t"+oneLine(words))
 	}
 	return offers, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
 }

@@ -215,9 +215,9 @@ func (c *cli) showConfig(ctx context.Context, version uint64) error {
 		return errors.New("nlbd told no configuration: nlbctl and nlbd may be of different versions")
 	}
 	return c.print(v, func(w io.Writer) {
-		fmt.Fprintf(w, "# version %d of cluster %s, by %s, %s", v.Version, printable(v.Cluster), printable(v.By), v.At.Format(time.RFC3339))
+		fmt.Fprintf(w, "# version %d of cluster %s, by %s, %s", v.Version, oneLine(v.Cluster), oneLine(v.By), v.At.Format(time.RFC3339))
 		if v.Note != "" {
-			fmt.Fprintf(w, ", %s", printable(v.Note))
+			fmt.Fprintf(w, ", %s", oneLine(v.Note))
 		}
 		fmt.Fprintf(w, "\n%s", v.YAML)
 	})

@@ -150,7 +150,7 @@ func eventTable(w io.Writer, events []control.Event) {
 	for _, e := range events {
 		fmt.Fprintln(w, eventLine(e))
 		if len(e.Moved) > 0 {
-			fmt.Fprintf(w, "%*s%s\n", eventIndent, "", printable(movesLine(e)))
+			fmt.Fprintf(w, "%*s%s\n", eventIndent, "", oneLine(movesLine(e)))
 		}
 	}
 }
@@ -170,7 +170,7 @@ func eventLine(e control.Event) string {
 	if e.By != "" {
 		message += ", asked by " + e.By
 	}
-	return fmt.Sprintf("%s  %-12s  epoch %-4d  %s", e.Time.Local().Format("2006-01-02 15:04:05.000"), printable(e.Kind), e.Epoch, printable(message))
+	return fmt.Sprintf("%s  %-12s  epoch %-4d  %s", e.Time.Local().Format("2006-01-02 15:04:05.000"), oneLine(e.Kind), e.Epoch, oneLine(message))
 }
 
 // shownMoves is how many of an event's moves a line has room for.

@@ -71,7 +71,7 @@ func (c *cli) keyStatus(ctx context.Context) error {
 	return c.print(s, func(w io.Writer) {
 		fmt.Fprintf(w, "Cluster key %s, generation %d", printable(s.Fingerprint), s.Generation)
 		if s.By != "" {
-			fmt.Fprintf(w, ", last changed by %s", printable(s.By))
+			fmt.Fprintf(w, ", last changed by %s", oneLine(s.By))
 		}
 		fmt.Fprintln(w)
 		if !s.FileIsCurrent {

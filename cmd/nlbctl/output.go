@@ -72,9 +72,9 @@ func (c *cli) paint(color, s string) cell {
 
 func (c cell) String() string {
 	if c.color == "" {
-		return printable(c.text)
+		return oneLine(c.text)
 	}
-	return c.color + printable(c.text) + reset
+	return c.color + oneLine(c.text) + reset
 }
 
 // columns writes rows with their columns aligned, two spaces apart.
@@ -118,9 +118,13 @@ func header(names ...string) []cell {
 // terminal; line breaks stay.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r != '\n' && unicode.IsControl(r) {
+		if r != '\n' && unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) {
 			return '?'
 		}
 		return r
 	}, s)
 }
+
+// oneLine is printable for what stands in a line with other things: a line break in the
+// name of a certificate must not begin another one, which the reader takes for ours.
+func oneLine(s string) string { return strings.ReplaceAll(printable(s), "\n", " ") }

@@ -140,10 +140,13 @@ func TestAuditTable(t *testing.T) {
 		{Time: at, Who: "alice as root", Role: "admin", From: "unix, pid 7 (nlbctl)", Verb: "stop", Targets: []string{"--all"}, Result: "partly",
 			Members: []control.Result{{Member: "node1", OK: true}, {Member: "node2", Error: "is not\x1b reachable"}}},
 		{Time: at, Who: "bob", Role: "reader", From: "192.0.2.9:4711", Verb: "stop", Result: "refused", Error: "may only look", Missed: 9},
+		// Who has such a name in his certificate must not add a line, or turn one round.
+		{Time: at, Who: "x\n" + at.Format(time.DateTime) + " root", Role: "nobody", From: "192.0.2.9:4711", Verb: "stop", Targets: []string{"\u202eedon"}, Result: "refused"},
 	})
-	want := "TIME                 WHO            ROLE    FROM                  CHANGE      RESULT\n" +
-		"2026-01-02 03:04:05  alice as root  admin   unix, pid 7 (nlbctl)  stop --all  partly: node2 is not? reachable\n" +
-		"2026-01-02 03:04:05  bob            reader  192.0.2.9:4711        stop        refused: may only look; 9 refused before this one are not listed\n"
+	want := "TIME                 WHO                         ROLE    FROM                  CHANGE      RESULT\n" +
+		"2026-01-02 03:04:05  alice as root               admin   unix, pid 7 (nlbctl)  stop --all  partly: node2 is not? reachable\n" +
+		"2026-01-02 03:04:05  bob                         reader  192.0.2.9:4711        stop        refused: may only look; 9 refused before this one are not listed\n" +
+		"2026-01-02 03:04:05  x 2026-01-02 03:04:05 root  nobody  192.0.2.9:4711        stop ?edon  refused\n"
 	if b.String() != want {
 		t.Errorf("got:\n%swant:\n%s", b.String(), want)
 	}
