@@ -26,7 +26,7 @@ func (a *api) changes(parse func(http.ResponseWriter, *http.Request) (*change, e
 			return nil, err
 		}
 		caller := CallerOf(r.Context()).named()
-		log := a.log.With("verb", c.verb, "targets", c.targets, "who", caller.Who(), "role", caller.Role, "from", caller.From(), "uid", caller.UID)
+		about := []any{"verb", c.verb, "targets", c.targets, "who", caller.Who(), "role", caller.Role, "from", caller.From(), "uid", caller.UID}
 		e := AuditEntry{
 			Time: a.now().UTC(), Who: caller.Who(), Role: caller.Role.String(), From: caller.From(),
 			Verb: c.verb, Targets: c.targets, Old: c.old, New: c.new,
@@ -34,12 +34,12 @@ func (a *api) changes(parse func(http.ResponseWriter, *http.Request) (*change, e
 		if err := a.mayChange(caller); err != nil {
 			e.Result, e.Error, e.Old, e.New = Refused, err.Error(), "", ""
 			if a.noise.allow(caller.key()) {
-				log.Warn("change refused", "reason", err)
+				a.log.Warn("change refused", append(about, "reason", err)...)
 			}
 			a.write(e)
 			return nil, err
 		}
-		log.Info("change requested") // now: what it does may be the end of this process
+		a.log.Info("change requested", about...) // now: what it does may be the end of this process
 		e.Result, e.Error = Failed, "internal error: see the log of nlbd"
 		defer func() { a.write(e) }() // also if it panics
 		v, err := c.do(WithCaller(r.Context(), caller))

@@ -36,6 +36,15 @@ func newJournal(path string, level slog.Leveler, spare slog.Handler) (*journal, 
 	return &journal{to: &journalConn{fd: fd, to: unix.SockaddrUnix{Name: path}}, level: level, spare: spare}, nil
 }
 
+// quoted is a value as it stands in a message. One control character, in the name of a
+// certificate for one, and journalctl shows "[82B blob data]" instead of the message.
+func quoted(value string) string {
+	if q := strconv.Quote(value); value == "" || strings.ContainsAny(value, " =") || q[1:len(q)-1] != value {
+		return q
+	}
+	return value
+}
+
 // Enabled implements slog.Handler.
 func (j *journal) Enabled(_ context.Context, l slog.Level) bool { return l >= j.level.Level() }
 
@@ -69,11 +78,7 @@ func (j *journal) Handle(ctx context.Context, r slog.Record) error {
 	})
 	message := r.Message
 	for _, f := range own {
-		value := f.value
-		if value == "" || strings.ContainsAny(value, " =\"\n") {
-			value = strconv.Quote(value)
-		}
-		message += " " + f.name + "=" + value
+		message += " " + f.name + "=" + quoted(f.value)
 	}
 	lost := j.to.lost.Swap(0)
 	if lost > 0 {

@@ -102,6 +102,12 @@ func TestJournal(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 
+	log.Warn("change refused", "who", "mal\x1b[2Jlory", "targets", []string{"node1"}, "age", "\t")
+	got = receive(t, c)
+	if want := `change refused who="mal\x1b[2Jlory" targets=[node1] age="\t"`; got["MESSAGE"][0] != want || got["NLB_WHO"][0] != "mal\x1b[2Jlory" {
+		t.Errorf("got %q", got)
+	}
+
 	long := strings.Repeat("x", 4<<20)
 	log.Warn(long)
 	if got := receive(t, c); got["MESSAGE"][0] != long || got["PRIORITY"][0] != "4" {
