@@ -134,10 +134,14 @@ func (a *Audit) Write(e AuditEntry) error {
 	if err != nil {
 		return fmt.Errorf("write the audit log: %w", err)
 	}
-	if a.size > 0 && a.size+int64(len(line)) >= a.limit {
-		if err := a.rotate(); err != nil {
-			return err
-		}
+	switch {
+	case a.moved():
+		err = a.reopen()
+	case a.size > 0 && a.size+int64(len(line)) >= a.limit:
+		err = a.rotate()
+	}
+	if err != nil {
+		return err
 	}
 	if err := a.append(append(line, '\n')); err != nil {
 		return fmt.Errorf("write the audit log: %w", err)
@@ -157,9 +161,25 @@ func (a *Audit) rotate() error {
 	if err := os.Rename(filepath.Join(a.dir, auditFile), filepath.Join(a.dir, auditFile1)); err != nil {
 		return fmt.Errorf("begin a new audit log: %w", err)
 	}
+	return a.reopen()
+}
+
+// moved reports whether the open file is not audit.log any more: somebody took that away,
+// or it became audit.log.1 and no other could be made. Callers hold mu.
+func (a *Audit) moved() bool {
+	at, err := os.Lstat(filepath.Join(a.dir, auditFile))
+	if err != nil {
+		return errors.Is(err, fs.ErrNotExist)
+	}
+	is, err := a.file.Stat()
+	return err == nil && !os.SameFile(at, is)
+}
+
+// reopen goes on in audit.log, which it makes if need be. Callers hold mu.
+func (a *Audit) reopen() error {
 	old := a.file
 	if err := a.open(); err != nil {
-		return err // and go on with the old one
+		return err // the next entry tries again
 	}
 	return old.Close()
 }

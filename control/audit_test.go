@@ -4,9 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -74,6 +76,33 @@ func TestAuditRotates(t *testing.T) {
 		if err != nil || info.Size() > a.limit || info.Mode().Perm() != 0o600 {
 			t.Errorf("%v, %v", info, err)
 		}
+	}
+}
+
+// A file that was moved away, by logrotate or by hand, does not take what follows with it.
+func TestAuditSurvivesMove(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "audit.log")
+	a := openAudit(t, dir)
+	for i, move := range []func() error{
+		func() error { return nil },
+		func() error { return os.Rename(path, path+".1") }, // as a rotation does that could not open another
+		func() error { return os.Remove(path) },
+		func() error { return errors.Join(os.Remove(path), os.WriteFile(path, nil, 0o600)) },
+	} {
+		if err := move(); err != nil {
+			t.Fatal(err)
+		}
+		verb := fmt.Sprint("v", i)
+		if err := a.Write(AuditEntry{Verb: verb, Result: Done}); err != nil {
+			t.Fatal(err)
+		}
+		if got := last(t, a, 1); len(got) != 1 || got[0].Verb != verb {
+			t.Errorf("wrote %s, read %+v", verb, got)
+		}
+	}
+	if got := verbs(last(t, a, 100)); got != "v0 v3" {
+		t.Errorf("kept %s", got)
 	}
 }
 
@@ -193,6 +222,30 @@ func TestNoAudit(t *testing.T) {
 	for _, n := range []string{"0", "-1", "x", "1001"} {
 		if w := call(newFake(), "GET", "/v1/audit?n="+n, ""); w.Code != 400 {
 			t.Errorf("n=%s: %d", n, w.Code)
+		}
+	}
+}
+
+// bare is a log that shows of a record what belongs to it, as lines of the journal do.
+type bare struct{ slog.Handler }
+
+func (b bare) WithAttrs([]slog.Attr) slog.Handler { return b }
+
+// The line about a change says itself who asks for what, for it may be all that is shipped.
+func TestRequestIsToldInItsLine(t *testing.T) {
+	var log strings.Builder
+	h := NewServer(newFake(), nil, slog.New(bare{slog.NewTextHandler(&log, nil)})).api.handler()
+	for _, c := range []Caller{{Name: "alice", Role: Admin}, {Name: "monitor", Role: Reader}} {
+		c.Remote = netip.MustParseAddrPort("192.0.2.9:4711")
+		r := httptest.NewRequestWithContext(WithCaller(t.Context(), c), "POST", "/v1/state", strings.NewReader(`{"action":"stop","members":["node1"]}`))
+		h.ServeHTTP(httptest.NewRecorder(), r)
+	}
+	for _, want := range []string{
+		`msg="change requested" verb=stop targets=[node1] who=alice role=admin from=192.0.2.9:4711`,
+		`msg="change refused" verb=stop targets=[node1] who=monitor role=reader from=192.0.2.9:4711`,
+	} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("no %s in:\n%s", want, log.String())
 		}
 	}
 }
