@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -43,6 +44,9 @@ type stamp struct {
 
 // lookEvery is how often the files are looked at, at most.
 const lookEvery = time.Second
+
+// maxName is the most bytes of a name, as the configuration takes them.
+const maxName = 253
 
 // Anybody in a list of names stands for every certificate of the CA.
 const Anybody = "*"
@@ -153,6 +157,7 @@ func (a *Access) caller(r *http.Request) (Caller, error) {
 		Roots: a.current().ClientCAs, Intermediates: between, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	})
 	name, role := a.role(cert)
+	name = strings.ToValidUTF8(name[:min(len(name), maxName)], "") // it goes into logs
 	return Caller{Name: name, Role: role, Remote: netip.AddrPortFrom(remote.Addr().Unmap(), remote.Port())}, err
 }
 

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // ApplyRequest replaces the cluster's configuration.
@@ -74,8 +75,13 @@ func (a *api) apply(w http.ResponseWriter, r *http.Request) (*change, error) {
 	if err := decode(w, r, &req); err != nil {
 		return nil, err
 	}
-	if len(req.Note) > maxNote || len(req.File) > 4096 {
+	switch {
+	case len(req.Note) > maxNote:
 		return nil, Refuse("the note is longer than %d bytes", maxNote)
+	case strings.ContainsFunc(req.Note, unicode.IsControl): // it stands in the first line of nlbctl config
+		return nil, Refuse("the note has line breaks or other control characters: write it on one line")
+	case len(req.File) > 4096:
+		return nil, Refuse("the name of the file is longer than 4096 bytes")
 	}
 	return configChange("apply", nil, func(ctx context.Context) (ApplyResult, error) {
 		return a.backend.Apply(ctx, req)

@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -32,7 +33,12 @@ func (s *Server) ServeRemote(ctx context.Context, l net.Listener, access *Access
 	})
 	// A browser that holds a certificate would send it for any page that asks it to.
 	guarded := http.NewCrossOriginProtection().Handler(h)
-	tcp := bound(&perAddress{Listener: l, open: make(map[netip.Addr]int)}, maxConnections)
+	tooMany := func(from netip.Addr) {
+		if s.api.noise.allow("per address") {
+			s.log.Warn("connection for remote administration refused", "from", from, "reason", fmt.Sprintf("%d connections of this address are open", maxPerAddress))
+		}
+	}
+	tcp := bound(&perAddress{Listener: l, open: make(map[netip.Addr]int), refused: tooMany}, maxConnections)
 	return serve(ctx, tls.NewListener(tcp, access.server()), guarded, slog.New(handshakes{s.log.Handler(), s.api.noise}), nil)
 }
 
@@ -61,8 +67,9 @@ func (h handshakes) Handle(ctx context.Context, r slog.Record) error {
 // perAddress hangs up on an address that has too many connections.
 type perAddress struct {
 	net.Listener
-	mu   sync.Mutex
-	open map[netip.Addr]int
+	refused func(netip.Addr)
+	mu      sync.Mutex
+	open    map[netip.Addr]int
 }
 
 func (p *perAddress) Accept() (net.Conn, error) {
@@ -75,6 +82,7 @@ func (p *perAddress) Accept() (net.Conn, error) {
 		if p.take(from) {
 			return &boundedConn{Conn: c, release: func() { p.release(from) }}, nil
 		}
+		p.refused(from)
 		_ = c.Close()
 	}
 }

@@ -190,6 +190,16 @@ func TestAnybodyMayLook(t *testing.T) {
 	s.expectError(err, "may only look")
 }
 
+// A name as long as a certificate can have it is on record all the same.
+func TestLongNameIsOnRecord(t *testing.T) {
+	s := newSite(t, nil, []string{Anybody})
+	_, err := s.client(s.ca, strings.Repeat("x", 2*auditLine), time.Now()).SetState(t.Context(), stopIt)
+	s.expectError(err, "may only look")
+	if e := last(t, s.audit, 1); len(e) != 1 || e[0].Who != strings.Repeat("x", maxName) || e[0].Result != Refused {
+		t.Errorf("%+v", e)
+	}
+}
+
 // Certificates that prove nothing are refused before HTTP, which the log tells.
 func TestWrongCertificates(t *testing.T) {
 	s := newSite(t, []string{Anybody}, nil)
@@ -326,6 +336,10 @@ func TestConnectionsPerAddress(t *testing.T) {
 	c.SetReadDeadline(time.Now().Add(5 * time.Second))
 	if _, err := c.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("one connection too many: %v", err)
+	}
+	// What nlbctl says of it: the log of nlbd tells why.
+	if !strings.Contains(s.log.String(), "16 connections of this address are open") {
+		t.Errorf("log:\n%s", s.log)
 	}
 	for _, c := range open {
 		c.Close()

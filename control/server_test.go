@@ -217,6 +217,8 @@ func TestRefused(t *testing.T) {
 		{"no rule", "GET", "/v1/clients", "", 400, "name of a rule"},
 		{"limit", "GET", "/v1/clients?rule=http&limit=1001", "", 400, "limit is not 1 to 1000"},
 		{"limit word", "GET", "/v1/clients?rule=http&limit=all", "", 400, "not a number"},
+		{"note", "POST", "/v1/config/apply", `{"yaml":"cluster:\n","note":"x\ncluster: {}"}`, 400, "on one line"},
+		{"long note", "POST", "/v1/config/apply", `{"yaml":"cluster:\n","note":"` + strings.Repeat("x", 201) + `"}`, 400, "longer than 200 bytes"},
 		{"wait negative", "GET", "/v1/events?wait=-1s", "", 400, "not a duration"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -229,7 +231,7 @@ func TestRefused(t *testing.T) {
 			if w.Code != tt.code || !strings.Contains(e.Message, tt.want) {
 				t.Errorf("got %d %q, want %d %q", w.Code, e.Message, tt.code, tt.want)
 			}
-			if len(f.state)+len(f.explain)+len(f.clients) > 0 {
+			if len(f.state)+len(f.explain)+len(f.clients)+len(f.applies) > 0 {
 				t.Error("the request reached the backend")
 			}
 		})
