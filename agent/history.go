@@ -31,6 +31,16 @@ type history struct {
 	writing sync.Mutex     // one after the other
 	mu      sync.Mutex     // never held while the disk is waited for: the loop asks has
 	saved   converge.Stamp // the latest that is on the disk for good
+
+	reading sync.Mutex      // one after the other: whoever may look can ask at any rate
+	known   map[string]kept // by file; what a file holds, its name says
+}
+
+// kept is a version in the history.
+type kept struct {
+	*cluster
+	before  *cluster // the version kept before it, nil for the first one
+	changes []string // against that
 }
 
 // openHistory reads the latest version that is not damaged, nil if there is none. problems
@@ -152,18 +162,36 @@ func (h *history) has(s converge.Stamp) bool {
 	return !s.Above(h.saved)
 }
 
-// list returns the versions that are kept and not damaged, the latest first.
-func (h *history) list() ([]*cluster, error) {
+// list returns the versions that are kept and not damaged, the latest first. To read all
+// of large ones takes most of a second of a CPU, so it remembers them.
+func (h *history) list() ([]kept, error) {
+	h.reading.Lock()
+	defer h.reading.Unlock()
 	names, err := h.files()
 	if err != nil {
 		return nil, err
 	}
-	var all []*cluster
-	for _, name := range names {
-		if c, err := readVersion(filepath.Join(h.dir, name)); err == nil {
-			all = append(all, c)
+	known := make(map[string]kept)
+	var all []kept
+	var before *cluster
+	for _, name := range slices.Backward(names) {
+		k := h.known[name]
+		if k.cluster == nil {
+			if k.cluster, err = readVersion(filepath.Join(h.dir, name)); err != nil {
+				continue
+			}
 		}
+		switch {
+		case before == nil:
+			k.before, k.changes = nil, nil
+		case k.before != before:
+			k.before, k.changes = before, before.Changes(&k.Cluster)
+		}
+		known[name] = k
+		all, before = append(all, k), k.cluster
 	}
+	h.known = known
+	slices.Reverse(all)
 	return all, nil
 }
 

@@ -123,6 +123,43 @@ func TestHistory(t *testing.T) {
 	}
 }
 
+// Whoever may look can ask for the history at any rate: a version is read and compared once.
+func TestHistoryIsReadOnce(t *testing.T) {
+	cfg := testConfig(t)
+	all := versions(t, cfg, keepHistory+1)
+	h, _, _, err := openHistory(cfg.StateDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var was []kept
+	for _, v := range all[1:] {
+		if err := h.save(v.plan); err != nil {
+			t.Fatal(err)
+		}
+		list, err := h.list()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, k := range list {
+			if last := i == len(list)-1; last != (k.changes == nil) || last != (k.before == nil) || !last && k.before != list[i+1].cluster {
+				t.Fatalf("version %d after %v: %q", k.plan.Version, k.before, k.changes)
+			}
+		}
+		for i, k := range list[1:] {
+			if i < len(was) && k.cluster != was[i].cluster {
+				t.Fatalf("version %d is read again", k.plan.Version)
+			}
+		}
+		was = list
+	}
+	if len(h.known) != keepHistory {
+		t.Errorf("%d versions are remembered", len(h.known))
+	}
+	if want := "rule http: ports: 80-130 -> 80-131"; len(was[0].changes) != 1 || was[0].changes[0] != want {
+		t.Errorf("got %q, want %q", was[0].changes, want)
+	}
+}
+
 // TestDamagedHistory: whatever happened to the latest version, the one before it counts,
 // and somebody can still look at what is left.
 func TestDamagedHistory(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -54,6 +55,7 @@ type loop struct {
 	read      chan table
 	done      chan struct{}
 	beat      atomic.Int64 // dataplane.Instant of the last step
+	listing   sync.Mutex   // of clients, see backend.clientsOf; not for the loop
 
 	now        moment    // of the present step
 	stood      time.Time // when this process went on after it had stood still for long

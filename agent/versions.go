@@ -34,17 +34,15 @@ func (b backend) ConfigHistory(ctx context.Context) ([]control.ConfigVersion, er
 	if err := b.l.do(ctx, func() error { now = b.l.cluster.plan.Stamp(); return nil }); err != nil {
 		return nil, err
 	}
-	kept, err := b.l.history.list()
+	all, err := b.l.history.list()
 	if err != nil {
 		return nil, err
 	}
-	list := make([]control.ConfigVersion, len(kept))
-	for i, c := range kept {
-		list[i] = configVersion(c)
-		list[i].InForce = c.plan.Stamp() == now
-		if i+1 < len(kept) {
-			list[i].Changes = kept[i+1].Changes(&c.Cluster)
-		}
+	list := make([]control.ConfigVersion, len(all))
+	for i, k := range all {
+		list[i] = configVersion(k.cluster)
+		list[i].InForce = k.plan.Stamp() == now
+		list[i].Changes = k.changes
 	}
 	return list, nil
 }
@@ -55,13 +53,13 @@ func configVersion(c *cluster) control.ConfigVersion {
 
 // version finds an earlier configuration in this member's history.
 func (b backend) version(n uint64) (*cluster, error) {
-	kept, err := b.l.history.list()
+	all, err := b.l.history.list()
 	if err != nil {
 		return nil, err
 	}
-	i := slices.IndexFunc(kept, func(c *cluster) bool { return c.plan.Version == n })
+	i := slices.IndexFunc(all, func(k kept) bool { return k.plan.Version == n })
 	if i < 0 {
 		return nil, control.Refuse("%s keeps no version %d: nlbctl config history lists those that it keeps; another member may have it", b.l.cfg.Member.Name, n)
 	}
-	return kept[i], nil
+	return all[i].cluster, nil
 }
