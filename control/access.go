@@ -157,8 +157,9 @@ func (a *Access) caller(r *http.Request) (Caller, error) {
 		Roots: a.current().ClientCAs, Intermediates: between, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	})
 	name, role := a.role(cert)
+	again := func() error { _, err := a.caller(r); return err }
 	name = strings.ToValidUTF8(name[:min(len(name), maxName)], "") // it goes into logs
-	return Caller{Name: name, Role: role, Remote: netip.AddrPortFrom(remote.Addr().Unmap(), remote.Port())}, err
+	return Caller{Name: name, Role: role, Remote: netip.AddrPortFrom(remote.Addr().Unmap(), remote.Port()), again: again}, err
 }
 
 // role is what the lists say of a certificate, and the name by which they do.

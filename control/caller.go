@@ -38,6 +38,16 @@ type Caller struct {
 	Process string         // its name
 	Login   string         // the user who logged in and then became Name, by sudo for one
 	Remote  netip.AddrPort // the other end of a TLS connection; invalid: the unix socket
+
+	again func() error // whether the certificate is still good; nil: there is none
+}
+
+// still returns an error when a caller's certificate is not good any more.
+func (c Caller) still() error {
+	if c.again == nil {
+		return nil
+	}
+	return c.again()
 }
 
 // From says where the caller is.

@@ -299,6 +299,30 @@ func TestCertificatesAreReread(t *testing.T) {
 	}
 }
 
+// A trace ends with the certificate of who asked for it.
+func TestTraceEndsWithCertificate(t *testing.T) {
+	s := newSite(t, nil, []string{"monitor"})
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	var got []Sample
+	err := s.client(s.ca, "monitor", time.Now()).Trace(ctx, TraceRequest{}, func() {}, func(sample Sample) error {
+		if got = append(got, sample); len(got) > 1 { // all that the fake has
+			return nil
+		}
+		_, pair, err := NewAuthority(time.Now())
+		if err != nil {
+			return err
+		}
+		s.later.Add(int64(2 * lookEvery))
+		return os.WriteFile(s.files.ClientCA, pair.Cert, 0o600)
+	})
+	s.expectError(err, "has ended the trace")
+	if len(got) != 3 || !strings.Contains(got[2].Error, "the certificate is not good any more: x509: certificate signed by unknown authority") {
+		t.Errorf("%+v", got)
+	}
+	<-s.fake.ended
+}
+
 func TestBrowsersAreNotTrickedIntoAsking(t *testing.T) {
 	s := newSite(t, []string{"alice"}, nil)
 	c := s.client(s.ca, "alice", time.Now())

@@ -62,22 +62,42 @@ func (a *api) trace(w http.ResponseWriter, r *http.Request) (any, error) {
 	if err := http.NewResponseController(w).SetReadDeadline(time.Time{}); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return nil, err
 	}
-	samples, err := a.backend.Trace(r.Context(), req)
+	ctx, cancel := context.WithCancel(r.Context())
+	samples, err := a.backend.Trace(ctx, req)
 	if err != nil {
+		cancel()
 		return nil, err
 	}
 	return stream(func(w http.ResponseWriter) {
+		defer cancel()
 		w.Header().Set("Content-Type", "application/x-ndjson")
 		w.WriteHeader(http.StatusOK)
 		c, lines := http.NewResponseController(w), json.NewEncoder(w)
 		err := c.Flush() // the caller learns that it has begun
-		for s := range samples {
+		write := func(s Sample) {
 			if err != nil {
-				continue // until the backend has noticed
+				return // until the backend has noticed
 			}
 			_ = c.SetWriteDeadline(time.Now().Add(writeWithin))
 			if err = lines.Encode(s); err == nil {
 				err = c.Flush()
+			}
+		}
+		look := time.NewTicker(lookEvery)
+		defer look.Stop()
+		for {
+			select {
+			case s, more := <-samples:
+				if !more {
+					return
+				}
+				write(s)
+			case <-look.C: // it may go on for days
+				if gone := CallerOf(ctx).still(); gone != nil {
+					write(Sample{Time: a.now().UTC(), Error: "the certificate is not good any more: " + gone.Error()})
+					err = gone
+					cancel()
+				}
 			}
 		}
 	}), nil
