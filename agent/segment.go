@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net"
@@ -60,8 +61,14 @@ func (l *loop) onConflict(vip netip.Addr, mac net.HardwareAddr) {
 	}
 }
 
+// onForeignOwner tells of a claim once, as long as it lasts: a claim every ten seconds, of a
+// host that is left running or of somebody who means it, would push all else out of the events.
 func (l *loop) onForeignOwner(c conflict) error {
+	was, known := l.foreign[c.vip]
 	l.foreign[c.vip] = c
+	if known && bytes.Equal(was.mac, c.mac) && c.seen.Sub(was.seen) < conflictFor {
+		return nil
+	}
 	l.event(converge.Event{Kind: "conflict", Text: c.String()})
 	return nil
 }
