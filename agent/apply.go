@@ -141,14 +141,37 @@ func (l *loop) changeState(s converge.State) error {
 
 // onReload takes over what may change while running: this member's shares.
 func (l *loop) onReload(cfg *config.Config) error {
+	if name := l.cfg.Cluster.Name; cfg.Cluster.Name != name { // by which this member tells whose configuration it may take
+		l.log.Error("reload: keep the running configuration", "error", fmt.Sprintf(
+			"cluster.name is %s, not %s: the name of a cluster cannot change: write %s, or restart nlbd to join another cluster", cfg.Cluster.Name, name, name))
+		return nil
+	}
 	l.cfg.Cluster = cfg.Cluster
 	l.compareFile()
 	l.event(converge.Event{
 		Kind: "config", Member: cfg.Member.Name,
 		Text: "reload: weights and handling priorities are taken over; other keys of this member need a restart, those of the cluster nlbctl apply",
 	})
-	l.cfg.Member.Rules, l.asked = cfg.Member.Rules, nil
+	l.cfg.Member.Rules = cfg.Member.Rules
+	if l.asked != nil {
+		l.asked = nil
+		l.forgetAsked()
+	}
 	return l.apply(l.machine.SetShares(l.now.wall, l.want()))
+}
+
+// forgetAsked takes what was asked for of rules out of what the next start knows: the file,
+// read anew, takes its place.
+func (l *loop) forgetAsked() {
+	if l.leaving {
+		return // the state is that of the end, which is not retained
+	}
+	kept := l.retain(l.machine.Self().State)
+	go func() {
+		if err := <-kept; err != nil {
+			l.log.Warn("a restart will bring back weights and priorities from before the reload", "error", err)
+		}
+	}()
 }
 
 // handedOver reports whether the view knows that this member takes no part any more.
