@@ -77,6 +77,7 @@ type member struct {
 	known  *cluster             // what was in force then: the disk may have refused it
 	macs   []net.HardwareAddr   // the cluster's so far: others may still have them
 	state  *retained            // as it was then
+	drain  drain                // likewise
 	anew   time.Time            // when this member last began anew together with the others
 	preset string               // of detection, which the others may have; "": that of the configuration
 	tried  []string             // presets with which the others refused this member
@@ -103,7 +104,7 @@ func (m *member) begin(s start) start {
 		m.Log.Warn("forget the last epoch", "error", err)
 	}
 	if s.base = m.base; m.state != nil {
-		s.state, s.asked = *m.state.State, m.state.Shares
+		s.state, s.asked, s.drain = *m.state.State, m.state.Shares, m.drain
 		return s
 	}
 	s.state, s.asked = firstState(m.cfg, m.Log)
@@ -113,7 +114,7 @@ func (m *member) begin(s start) start {
 // end remembers what a new beginning has to know.
 func (m *member) end(l *loop) {
 	state := l.machine.Self().State
-	m.known, m.state = l.cluster, &retained{State: &state, Shares: l.asked}
+	m.known, m.state, m.drain = l.cluster, &retained{State: &state, Shares: l.asked}, l.drain
 	if a := l.machine.Committed(); a != nil {
 		m.base = a
 	}

@@ -133,6 +133,7 @@ type start struct {
 	timing  detection
 	state   converge.State
 	asked   map[string]converge.Share
+	drain   drain
 	seen    uint64               // epoch
 	base    *converge.Assignment // what all members begin anew from; or nil
 }
@@ -161,7 +162,7 @@ func newLoop(cfg *config.Config, begin start, opt Options) *loop {
 			Plan: begin.cluster.plan, Timing: timing.converge, Lease: timing.lease, Dampening: converge.DefaultDampening,
 			Take: known.take, Anew: known.otherMAC(id.clusterMAC), Newcomer: true, Base: begin.base, Seen: begin.seen,
 		}, self, time.Now()),
-		asked: begin.asked, keep: newKeeping(begin.cluster.Rules),
+		asked: begin.asked, drain: begin.drain, keep: newKeeping(begin.cluster.Rules),
 		known:   make(map[string]membership.Peer),
 		reports: make(map[string]report),
 		waiting: make(map[uint64]func(reply)),

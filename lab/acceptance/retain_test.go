@@ -1,7 +1,9 @@
 package acceptance
 
 import (
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/opennlb/opennlb/control"
 	"github.com/opennlb/opennlb/lab"
@@ -49,6 +51,34 @@ func TestStateIsRetained(t *testing.T) {
 		c.converged(len(c.Members))
 		if s := c.stateOf(m.Name); s != step.state {
 			t.Errorf("restarted when %s: comes back %s", step.state, s)
+		}
+	}
+}
+
+// TestDrainDeadlineOutlivesNewBeginning: a drain goes on, and ends in time, when its member
+// begins anew with the others meanwhile.
+func TestDrainDeadlineOutlivesNewBeginning(t *testing.T) {
+	beside(t)
+	c := start(t, lab.Options{Members: 2, Clients: 60, Edit: undampened})
+	m := c.Members[1]
+	for src, name := range c.owners(c.Client.Addrs[:60]) {
+		if name == m.Name {
+			conn, err := c.Client.DialFrom(c.ctx, src, web)
+			c.ok(err)
+			defer conn.Close()
+		}
+	}
+	c.act(c.Members[0], control.StateRequest{Action: control.Drain, Members: []string{m.Name}, Timeout: control.Duration(8 * time.Second)})
+	now := c.agreed()
+	_, err := c.Members[0].Control().Apply(c.ctx, control.ApplyRequest{File: "f", YAML: strings.Replace(now.YAML, "mode: unicast", "mode: multicast", 1)})
+	c.ok(err)
+	for deadline := time.Now().Add(20 * time.Second); ; c.sleep(200 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the drain does not end")
+		}
+		s, err := c.Members[0].Status(c.ctx)
+		if err == nil && s.Mode == "multicast" && s.Converged && len(s.Members) == 2 && s.Members[1].State == "stopped" {
+			return
 		}
 	}
 }
