@@ -17,6 +17,8 @@ const answerWithin = 3 * time.Second
 // may have waited all the time: its sender has given up, and told so.
 const staleFor = time.Second
 
+var errStale = errors.New("stood still until just now: ask again")
+
 // advance takes the time of a step.
 func (l *loop) advance(now moment) {
 	if !l.now.wall.IsZero() && now.wall.Sub(l.now.wall) > answerWithin/2 {
@@ -143,7 +145,7 @@ func (l *loop) onCommand(from string, c command) error {
 		l.send(from, wire{Reply: &r})
 	}
 	if l.stale() {
-		answer(changed{}, errors.New("stood still until just now: ask again"))
+		answer(changed{}, errStale)
 		return nil
 	}
 	if c.Plan != nil {
@@ -241,6 +243,9 @@ func (b backend) commandOne(ctx context.Context, member string, c command) (done
 	if member == l.cfg.Member.Name {
 		var kept <-chan error
 		err := l.do(ctx, func() (err error) {
+			if l.stale() {
+				return errStale
+			}
 			done, kept, err = l.carryOut(c)
 			return err
 		})

@@ -255,6 +255,10 @@ func (l *loop) healthy() bool {
 func (l *loop) do(ctx context.Context, f func() error) error {
 	result := make(chan error, 1)
 	request := func() error {
+		if err := ctx.Err(); err != nil { // whoever asked is gone
+			result <- err
+			return nil
+		}
 		result <- f()
 		return nil
 	}

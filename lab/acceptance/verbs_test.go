@@ -58,6 +58,31 @@ func TestVerbsForSeveral(t *testing.T) {
 	}
 }
 
+// TestAbandonedCommands: what was asked of a member that stood still, and was given up, is
+// not done when it goes on.
+func TestAbandonedCommands(t *testing.T) {
+	c := start(t, lab.Options{Members: 2, Clients: 10, Edit: undampened})
+	m := c.Members[1]
+	for range trials(3, 20) {
+		c.ok(m.Freeze())
+		ctx, cancel := context.WithTimeout(c.ctx, 500*time.Millisecond)
+		client := control.Dial(m.Socket)
+		_, err := client.SetState(ctx, control.StateRequest{Action: control.Suspend})
+		cancel()
+		client.Close()
+		if err == nil {
+			t.Fatal("a member that stands still answered")
+		}
+		c.sleep(2 * time.Second)
+		c.ok(m.Thaw())
+		c.sleep(time.Second)
+		c.converged(2)
+		if s := c.stateOf(m.Name); s != "started" {
+			t.Fatalf("%s does late what was given up: it is %s", m.Name, s)
+		}
+	}
+}
+
 // seenAs waits until one member sees another in a state.
 func (c *cluster) seenAs(by *lab.Member, name, state string) {
 	c.t.Helper()
