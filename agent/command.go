@@ -218,8 +218,8 @@ func (b backend) targets(ctx context.Context, named []string, all bool) (members
 	err = b.l.do(ctx, func() error {
 		switch {
 		case all:
-			for _, p := range b.l.peers {
-				members = append(members, p.Name)
+			for _, m := range b.l.members() { // those that cannot be reached, too: the answer names them
+				members = append(members, m.Name)
 			}
 		case len(named) == 0:
 			members = []string{b.l.cfg.Member.Name}

@@ -38,7 +38,7 @@ func TestVerbsForSeveral(t *testing.T) {
 	c.seenAs(via, good.Name, "suspended")
 	// Later, when it is known.
 	c.nlbctl(via, failed, "resume node2 node3 node4", "node2  resumed", "node3  is not reachable: nlbd there is down or cut off", "node4  is not reachable")
-	c.nlbctl(via, done, "start --all", "node1  started", "node2  started")
+	c.nlbctl(via, failed, "start --all", "node1  started", "node2  started", "node3  is not reachable", "node4  is not reachable")
 	c.seenAs(via, good.Name, "started")
 
 	// Neither does late what it was said not to have done.
