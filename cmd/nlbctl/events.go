@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -58,7 +59,7 @@ it took and which buckets moved; -o json has the moves rule by rule.`,
 			return c.print(events, func(w io.Writer) { eventTable(w, events) })
 		},
 	}
-	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "wait for more until interrupted; -o json prints one object a line")
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "wait for more until interrupted, also while nlbd is started anew; -o json prints one object a line")
 	cmd.Flags().StringSliceVar(&f.kinds, "kind", nil, "only of this kind, such as converged or no_owner; may be given several times")
 	cmd.Flags().DurationVar(&f.since, "since", 0, "only of the time before now, such as 1h; 0s = all that are kept")
 	cmd.Flags().IntVarP(&f.last, "last", "n", -1, "only the last so many; -1 = all that are kept")
@@ -97,16 +98,37 @@ func (f *eventFilter) keep(events []control.Event, now time.Time) []control.Even
 	return events
 }
 
-// follow prints those that are kept and then each one as it comes.
+// follow prints those that are kept and then each one as it comes. An nlbd that ends, to begin
+// anew perhaps, is waited for: that is what one follows events for.
 func (c *cli) follow(ctx context.Context, client *control.Client, f eventFilter) error {
-	last, first := uint64(0), true
+	last, first, lost := uint64(0), true, false
+	var seen time.Time // when the last event was
 	for {
 		events, err := nextEvents(ctx, client, last, pollTime)
-		if err != nil {
+		var refused *control.Error
+		switch {
+		case err == nil:
+		case first || ctx.Err() != nil || errors.As(err, &refused):
 			return err
+		default:
+			if !lost {
+				fmt.Fprintf(c.stderr, "nlbctl: %s: waiting for it\n", printable(err.Error()))
+			}
+			last, lost = 0, true // it may count from 1 again
+			if err := c.pause(ctx); err != nil {
+				return err
+			}
+			continue
 		}
 		if n := len(events); n > 0 {
 			last = events[n-1].Seq
+		}
+		if lost {
+			events = slices.DeleteFunc(events, func(e control.Event) bool { return !e.Time.After(seen) })
+			lost = false
+		}
+		if n := len(events); n > 0 {
+			seen = events[n-1].Time
 		}
 		if first {
 			events = f.keep(events, time.Now())

@@ -623,6 +623,79 @@ func TestFollow(t *testing.T) {
 	}
 }
 
+// TestFollowGoesOn: nlbd ends, to begin anew, and counts its events from 1 again or goes on
+// counting. Each event is shown once.
+func TestFollowGoesOn(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	serve := func(log *control.EventLog) (end func()) {
+		f := newFake()
+		f.EventLog = log
+		l, err := control.Listen(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- control.NewServer(f, nil, slog.New(slog.DiscardHandler)).Serve(ctx, l) }()
+		return func() {
+			cancel()
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	add := func(log *control.EventLog, text string) {
+		log.Add(control.Event{Time: time.Now(), Kind: "join", Message: text})
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	out, lost, back := lines{make(chan string)}, make(chan bool), make(chan bool)
+	status := make(chan int, 1)
+	var stderr bytes.Buffer
+	e := env{stdout: out, stderr: &stderr, sleep: func(ctx context.Context, _ time.Duration) error {
+		lost <- true
+		<-back
+		return ctx.Err()
+	}}
+	shows := func(want string) {
+		t.Helper()
+		if line := <-out.c; !strings.Contains(line, want) {
+			t.Fatalf("shows %s, want %s", line, want)
+		}
+	}
+	log := control.NewEventLog(10)
+	add(log, "first")
+	add(log, "second")
+	end := serve(log)
+	go func() { status <- run(ctx, e, []string{"--socket", path, "events", "-f"}) }()
+	shows("first")
+	shows("second")
+	end()
+	<-lost
+	add(log, "third") // the same log
+	end = serve(log)
+	back <- true
+	shows("third")
+	end()
+	<-lost
+	log = control.NewEventLog(10) // of another process
+	for _, text := range strings.Fields("fourth fifth sixth seventh") {
+		add(log, text)
+	}
+	end = serve(log)
+	back <- true
+	for _, text := range strings.Fields("fourth fifth sixth seventh") {
+		shows(text)
+	}
+	add(log, "eighth")
+	shows("eighth")
+	cancel()
+	end()
+	if s := <-status; s != done || strings.Count(stderr.String(), "waiting for it") != 2 {
+		t.Errorf("exit %d: %s", s, &stderr)
+	}
+}
+
 func TestExplainRequests(t *testing.T) {
 	addr := netip.MustParseAddr
 	for _, tt := range []struct {
