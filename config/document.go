@@ -21,6 +21,9 @@ const (
 	maxDepth = 16   // brackets and braces
 )
 
+// byteOrderMark is how editors on Windows begin a file in UTF-8; YAML takes it (1.2, section 5.2).
+const byteOrderMark = "\ufeff"
+
 // document is one YAML file: where each of its values stands, and what is wrong
 // with it so far.
 type document struct {
@@ -73,6 +76,7 @@ func (d *document) fail(line, column int, what, advice string) {
 // parse reads the syntax and returns the outermost section.
 func (d *document) parse(data []byte) section {
 	root := section{doc: d}
+	data = bytes.TrimPrefix(data, []byte(byteOrderMark))
 	if len(data) > MaxSize {
 		d.fail(1, 1, "the file is larger than 1 MiB", "remove what is not configuration")
 		return root

@@ -51,6 +51,19 @@ func TestMinimal(t *testing.T) {
 	}
 }
 
+// Editors on Windows begin a file with a byte order mark, and end lines with CR LF.
+func TestWindowsText(t *testing.T) {
+	want, err := Parse("nlb.yaml", []byte(minimal))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{byteOrderMark + minimal, strings.ReplaceAll(minimal, "\n", "\r\n"), byteOrderMark + strings.ReplaceAll(minimal, "\n", "\r\n")} {
+		if got, err := Parse("nlb.yaml", []byte(text)); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%.20q: %v, %+v", text, err, got)
+		}
+	}
+}
+
 func TestReference(t *testing.T) {
 	got, err := Load("../deploy/nlb.yaml")
 	if err != nil {

@@ -65,7 +65,7 @@ replaces just that one, so that two administrators do not undo each other's chan
 }
 
 // firstLine is how nlbctl config begins.
-var firstLine = regexp.MustCompile(`\A# version ([0-9]{1,19}) of `)
+var firstLine = regexp.MustCompile(`\A\x{feff}?# version ([0-9]{1,19}) of `)
 
 // versionOf is the version that a file was made from, 0 if it does not say.
 func versionOf(text string) uint64 {

@@ -361,10 +361,17 @@ func TestApplyCommand(t *testing.T) {
 	if r := f.applies; len(r) != 2 || r[0].Version != 7 || r[0].YAML != text || r[0].Note != "why" || r[0].DryRun || r[1].Version != 0 || !r[1].DryRun {
 		t.Errorf("asked %+v", r)
 	}
+	if err := os.WriteFile(file, []byte("\ufeff"+strings.ReplaceAll(text, "\n", "\r\n")), 0o600); err != nil { // as Windows saves it
+		t.Fatal(err)
+	}
+	nlbctl(t, env{}, "--socket", socket, "apply", file)
+	if r := f.applies; len(r) != 3 || r[2].Version != 7 {
+		t.Errorf("of a file with a byte order mark asked %+v", r[2:])
+	}
 	if err := os.WriteFile(file, []byte("cluster: {name: web}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if out = nlbctl(t, env{}, "--socket", socket, "apply", file); out.status != failed || !strings.Contains(out.stderr, file+":1:") || len(f.applies) != 2 {
+	if out = nlbctl(t, env{}, "--socket", socket, "apply", file); out.status != failed || !strings.Contains(out.stderr, file+":1:") || len(f.applies) != 3 {
 		t.Errorf("a file that is not valid: %+v", out)
 	}
 }
