@@ -15,10 +15,12 @@ import (
 )
 
 // The YAML parser's time grows with the square of the nesting, so both ways to
-// nest deeply are bounded before it runs. The configuration needs a depth of 4.
+// nest deeply are bounded before it runs, and with the square of some lists. The
+// configuration needs a depth of 4, and some 12,000 tokens with all rules that there may be.
 const (
-	maxLine  = 4096 // bytes
-	maxDepth = 16   // brackets and braces
+	maxLine   = 4096 // bytes
+	maxDepth  = 16   // brackets and braces
+	maxTokens = 32768
 )
 
 // byteOrderMark is how editors on Windows begin a file in UTF-8; YAML takes it (1.2, section 5.2).
@@ -100,6 +102,10 @@ func (d *document) parse(data []byte) section {
 		d.fail(at.Line, at.Column, "a second document starts here", "keep one configuration per file and remove this line")
 		return root
 	}
+	if at := tooMany(tokens); at != nil {
+		d.fail(at.Line, at.Column, fmt.Sprintf("the file has more than %d words and signs before this one", maxTokens), "remove what is not configuration")
+		return root
+	}
 	file, err := parser.Parse(tokens, 0)
 	if err != nil {
 		d.syntax(err)
@@ -124,6 +130,20 @@ func tooDeep(tokens token.Tokens) *token.Position {
 			depth--
 		}
 		if depth > maxDepth {
+			return t.Position
+		}
+	}
+	return nil
+}
+
+// tooMany returns the place of the first token too many, or nil. Comments are none.
+func tooMany(tokens token.Tokens) *token.Position {
+	n := 0
+	for _, t := range tokens {
+		if t.Type == token.CommentType {
+			continue
+		}
+		if n++; n > maxTokens {
 			return t.Position
 		}
 	}

@@ -217,6 +217,7 @@ func TestHostileFileIsRefusedEarly(t *testing.T) {
 		"a: 1\n---\n": "second document",
 		"- ":          "longer than 4096 bytes",
 		"&a ":         "longer than 4096 bytes",
+		"-\n":         "more than 32768 words and signs",
 	} {
 		_, err := Parse("nlb.yaml", []byte(strings.Repeat(unit, 1<<17/len(unit))))
 		if err == nil || !strings.Contains(err.Error(), want) {
