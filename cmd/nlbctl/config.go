@@ -171,7 +171,12 @@ func (c *cli) config() *cobra.Command {
 		&cobra.Command{
 			Use:   "show [N]",
 			Short: "Print version N, or that in force",
-			Args:  cobra.MaximumNArgs(1),
+			Args: func(cmd *cobra.Command, args []string) error {
+				if len(args) == 0 {
+					return nil
+				}
+				return exactly("N")(cmd, args)
+			},
 
 			ValidArgsFunction: c.completeVersions,
 			RunE: func(cmd *cobra.Command, args []string) error {

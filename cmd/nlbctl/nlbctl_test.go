@@ -389,6 +389,7 @@ func TestConfigCommands(t *testing.T) {
 			t.Errorf("%s: %+v; want %q", line, out, want)
 		}
 	}
+	nlbctl(t, env{}, "config", "show", "7", "8").expect(t, misuse, "", "unexpected argument \"8\"")
 	if out := nlbctl(t, env{}, "--socket", socket, "config", "rollback", "zero"); out.status != misuse {
 		t.Errorf("rollback zero: %+v", out)
 	}

@@ -22,6 +22,11 @@ const (
 func (c *cli) watch(ctx context.Context, interval time.Duration) error {
 	if !c.terminal || c.format != "table" {
 		for {
+			if c.format == "yaml" { // documents of one stream
+				if err := c.write([]byte("---\n")); err != nil {
+					return err
+				}
+			}
 			if err := c.printStatus(ctx); err != nil {
 				return err
 			}

@@ -152,7 +152,7 @@ func TestLiveViewRemembers(t *testing.T) {
 
 // TestWatchElsewhere: where stdout is no terminal, or carries data, it is one status after the other.
 func TestWatchElsewhere(t *testing.T) {
-	for args, want := range map[string]string{"--watch": "Cluster       web", "-w -o json": `"cluster": "web"`, "--watch=3s": "Cluster       web"} {
+	for args, want := range map[string]string{"--watch": "Cluster       web", "-w -o json": `"cluster": "web"`, "-w -o yaml": "---\ncluster: web\n", "--watch=3s": "Cluster       web"} {
 		ctx, cancel := context.WithCancel(t.Context())
 		rounds := 0
 		var stdout, stderr bytes.Buffer
