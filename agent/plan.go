@@ -146,7 +146,7 @@ func (l *loop) followVIPs() error {
 		if err := l.iface.RemoveVIP(vip); err != nil {
 			return err
 		}
-		l.vips = slices.DeleteFunc(l.vips, func(v netip.Addr) bool { return v == vip })
+		l.vips = slices.DeleteFunc(slices.Clone(l.vips), func(v netip.Addr) bool { return v == vip })
 		delete(l.foreign, vip)
 		fewer = true
 	}
