@@ -145,7 +145,11 @@ func (l *loop) onCommand(from string, c command) error {
 		l.send(from, wire{Reply: &r})
 	}
 	if l.stale() {
-		answer(changed{}, errStale)
+		err := errStale
+		if c.Plan != nil { // no result of a member, which is told with its name
+			err = fmt.Errorf("nothing was changed: %s %w", l.cfg.Member.Name, errStale)
+		}
+		answer(changed{}, err)
 		return nil
 	}
 	if c.Plan != nil {
