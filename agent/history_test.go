@@ -160,6 +160,20 @@ func TestHistoryIsReadOnce(t *testing.T) {
 	}
 }
 
+// TestReplaceFileLeavesNothing of what it could not put in its place.
+func TestReplaceFileLeavesNothing(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "f", "in the way"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := replaceFile(filepath.Join(dir, "f"), []byte("x"), true); err == nil {
+		t.Error("a directory was replaced")
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 1 {
+		t.Errorf("left: %v, %v", left, err)
+	}
+}
+
 // TestDamagedHistory: whatever happened to the latest version, the one before it counts,
 // and somebody can still look at what is left.
 func TestDamagedHistory(t *testing.T) {
