@@ -60,7 +60,7 @@ func saveState(dir string, kept retained) error {
 		return fmt.Errorf("retain the state: %w", err)
 	}
 	if err := replaceFile(filepath.Join(dir, stateFile), append(data, '\n'), true); err != nil {
-		return fmt.Errorf("retain the state: %w: a restart will forget it", err)
+		return fmt.Errorf("is done, but cannot be retained: %w: a restart will forget it", err)
 	}
 	return nil
 }
