@@ -17,6 +17,9 @@ const completionPatience = time.Second
 // statusForShell asks what there is to offer. Without nlbd that is nothing, and no message
 // belongs into the line that is being typed.
 func (c *cli) statusForShell(cmd *cobra.Command) control.Status {
+	if c.check(cmd) != nil { // nothing has run before a completion
+		return control.Status{}
+	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), completionPatience)
 	defer cancel()
 	s, err := c.askStatus(ctx)
@@ -29,6 +32,9 @@ func (c *cli) statusForShell(cmd *cobra.Command) control.Status {
 // completeVersions offers the versions of the configuration that the member keeps, the
 // latest first, as the only argument.
 func (c *cli) completeVersions(cmd *cobra.Command, args []string, begin string) (offers []string, _ cobra.ShellCompDirective) {
+	if c.check(cmd) != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), completionPatience)
 	defer cancel()
 	list, _ := ask(ctx, c, func(ctx context.Context, client *control.Client) ([]control.ConfigVersion, error) {

@@ -72,6 +72,15 @@ func TestCompletion(t *testing.T) {
 	}
 }
 
+// TestCompletionAsksTheSocket that the line names, though the environment names a remote host.
+func TestCompletionAsksTheSocket(t *testing.T) {
+	e := env{getenv: func(name string) string { return map[string]string{"NLBCTL_REMOTE": "192.0.2.1"}[name] }}
+	socket := serve(t, newFake())
+	nlbctl(t, e, "__complete", "--socket", socket, "clients", "").expect(t, done, "http\ndns\n", "")
+	nlbctl(t, e, "__complete", "--socket", socket, "rule", "drain", "http", "--member", "node1").expect(t, done, "node1\n", "")
+	nlbctl(t, e, "__complete", "--socket", socket, "config", "show", "").expect(t, done, "7\t", "")
+}
+
 // TestCompletionWithoutDaemon: nothing is offered, soon and without a word, where nlbd
 // does not run, and where it does not answer.
 func TestCompletionWithoutDaemon(t *testing.T) {
