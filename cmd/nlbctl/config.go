@@ -242,7 +242,7 @@ func (c *cli) configHistory(ctx context.Context) error {
 			if v.InForce {
 				n += " *"
 			}
-			rows = append(rows, []cell{text(n), text(v.At.Format(time.DateTime)), text(v.By), text(v.Note), text(strings.Join(v.Changes, "; "))})
+			rows = append(rows, []cell{text(n), text(v.At.Local().Format(time.DateTime)), text(v.By), text(v.Note), text(strings.Join(v.Changes, "; "))})
 		}
 		columns(w, rows)
 	})

@@ -130,9 +130,12 @@ func (f *fake) Config(_ context.Context, version uint64) (control.ConfigVersion,
 	return control.ConfigVersion{Version: 7, Cluster: "web", InForce: version == 0, By: "alice", At: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), YAML: "cluster:\n  name: web\n"}, nil
 }
 
+// changedAt is in a zone that is hardly the reader's.
+var changedAt = time.Date(2026, 1, 2, 3, 4, 5, 0, time.FixedZone("", 5*3600+1800))
+
 func (f *fake) ConfigHistory(context.Context) ([]control.ConfigVersion, error) {
 	return []control.ConfigVersion{
-		{Version: 7, InForce: true, By: "alice", At: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Note: "back to 5", Changes: []string{"rule dns: removed"}},
+		{Version: 7, InForce: true, By: "alice", At: changedAt, Note: "back to 5", Changes: []string{"rule dns: removed"}},
 		{Version: 6, By: "bob", At: time.Date(2026, 1, 1, 3, 4, 5, 0, time.UTC)},
 	}, nil
 }
@@ -382,7 +385,7 @@ func TestConfigCommands(t *testing.T) {
 	for line, want := range map[string]string{
 		"config":            "# version 7 of cluster web, by alice, 2026-01-02T03:04:05Z\ncluster:\n  name: web\n",
 		"config show 7":     "# version 7 of",
-		"config history":    "7 *      2026-01-02 03:04:05  alice  back to 5  rule dns: removed\n",
+		"config history":    "7 *      " + changedAt.Local().Format(time.DateTime) + "  alice  back to 5  rule dns: removed\n",
 		"config rollback 7": "Nothing to change: version 7, which is in force, says the same.\n",
 	} {
 		if out := nlbctl(t, env{}, append([]string{"--socket", socket}, strings.Fields(line)...)...); out.status != done || !strings.Contains(out.stdout, want) {
