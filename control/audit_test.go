@@ -215,6 +215,36 @@ func TestChangeIsAlwaysAudited(t *testing.T) {
 	}
 }
 
+// What is asked for is on record as nlbctl has it, and what only was tried as tried.
+func TestAuditSaysWhatWasAsked(t *testing.T) {
+	f := newFake()
+	s := NewServer(f, openAudit(t, t.TempDir()), slog.New(slog.DiscardHandler))
+	const file = `"file":"f","yaml":"cluster:\n"`
+	for _, ask := range []struct {
+		path, body string
+		same       bool // as what is in force
+		fails      error
+		want       AuditEntry
+	}{
+		{"config/apply", "{" + file + "}", false, nil, AuditEntry{Verb: "apply", Old: "configuration 7", New: "configuration 8: mode: unicast -> igmp"}},
+		{"config/apply", "{" + file + `,"dry_run":true}`, false, nil, AuditEntry{Verb: "apply --dry-run", Old: "configuration 7", New: "mode: unicast -> igmp"}},
+		{"config/apply", "{" + file + `,"dry_run":true}`, false, Refuse("node2 cannot take it"), AuditEntry{Verb: "apply --dry-run"}},
+		{"config/apply", "{" + file + "}", true, nil, AuditEntry{Verb: "apply", Old: "configuration 7", New: "configuration 7"}},
+		{"config/rollback", `{"version":3,"dry_run":true}`, true, nil, AuditEntry{Verb: "config rollback --dry-run", Targets: []string{"3"}, Old: "configuration 7", New: "configuration 7"}},
+		{"rule", `{"action":"weight","rule":"web","value":30,"all":true}`, false, nil, AuditEntry{Verb: "weight", Targets: []string{"web", "30", "--all"}}},
+		{"rule", `{"action":"drain","rule":"web","members":["node2"]}`, false, nil, AuditEntry{Verb: "rule drain", Targets: []string{"web", "node2"}}},
+	} {
+		f.same, f.err = ask.same, ask.fails
+		r := httptest.NewRequest("POST", "/v1/"+ask.path, strings.NewReader(ask.body))
+		s.api.handler().ServeHTTP(httptest.NewRecorder(), r.WithContext(WithCaller(r.Context(), Caller{Role: Admin})))
+		got := last(t, s.api.audit, 1)[0]
+		got = AuditEntry{Verb: got.Verb, Targets: got.Targets, Old: got.Old, New: got.New}
+		if !reflect.DeepEqual(got, ask.want) {
+			t.Errorf("%s %s: got %+v, want %+v", ask.path, ask.body, got, ask.want)
+		}
+	}
+}
+
 func TestNoAudit(t *testing.T) {
 	if w := call(newFake(), "GET", "/v1/audit", ""); w.Code != 503 || !strings.Contains(w.Body.String(), "keeps no audit log") {
 		t.Errorf("%d %s", w.Code, w.Body)

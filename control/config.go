@@ -83,7 +83,7 @@ func (a *api) apply(w http.ResponseWriter, r *http.Request) (*change, error) {
 	case len(req.File) > 4096:
 		return nil, Refuse("the name of the file is longer than 4096 bytes")
 	}
-	return configChange("apply", nil, func(ctx context.Context) (ApplyResult, error) {
+	return configChange("apply", req.DryRun, nil, func(ctx context.Context) (ApplyResult, error) {
 		return a.backend.Apply(ctx, req)
 	}), nil
 }
@@ -96,22 +96,25 @@ func (a *api) rollback(w http.ResponseWriter, r *http.Request) (*change, error) 
 	if req.Version == 0 {
 		return nil, Refuse("say which version: nlbctl config history lists them")
 	}
-	return configChange("config rollback", []string{strconv.FormatUint(req.Version, 10)}, func(ctx context.Context) (ApplyResult, error) {
+	return configChange("config rollback", req.DryRun, []string{strconv.FormatUint(req.Version, 10)}, func(ctx context.Context) (ApplyResult, error) {
 		return a.backend.Rollback(ctx, req)
 	}), nil
 }
 
 // configChange tells the audit log which version followed which.
-func configChange(verb string, targets []string, do func(context.Context) (ApplyResult, error)) *change {
+func configChange(verb string, dry bool, targets []string, do func(context.Context) (ApplyResult, error)) *change {
+	if dry {
+		verb += " --dry-run"
+	}
 	c := &change{verb: verb, targets: targets}
 	c.do = func(ctx context.Context) (any, error) {
 		res, err := do(ctx)
-		if res.DryRun {
-			c.verb += " --dry-run"
-		}
 		if err == nil {
 			c.old, c.new = fmt.Sprint("configuration ", res.Was), auditText(res.Changes)
-			if res.Done {
+			switch {
+			case len(res.Changes) == 0:
+				c.new = c.old
+			case res.Done:
 				c.new = fmt.Sprintf("configuration %d: %s", res.Version, c.new)
 			}
 		}

@@ -20,6 +20,7 @@ type fake struct {
 	status  Status
 	err     error
 	panics  bool
+	same    bool // a configuration that is applied is the one in force
 	state   []StateRequest
 	results []Result
 	explain []ExplainRequest
@@ -72,6 +73,9 @@ func (f *fake) Apply(_ context.Context, r ApplyRequest) (ApplyResult, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.applies = append(f.applies, r)
+	if f.same {
+		return ApplyResult{Version: 7, Was: 7, DryRun: r.DryRun}, f.err
+	}
 	return ApplyResult{Version: 8, Was: 7, Done: !r.DryRun, DryRun: r.DryRun, Changes: []string{"mode: unicast -> igmp"}}, f.err
 }
 
@@ -79,6 +83,9 @@ func (f *fake) Rollback(_ context.Context, r RollbackRequest) (ApplyResult, erro
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.backs = append(f.backs, r)
+	if f.same {
+		return ApplyResult{Version: 7, Was: 7, DryRun: r.DryRun}, f.err
+	}
 	return ApplyResult{Version: 8, Was: 7, Done: true}, f.err
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -51,11 +52,15 @@ func (a *api) rule(w http.ResponseWriter, r *http.Request) (*change, error) {
 	if err := req.Check(); err != nil {
 		return nil, err
 	}
-	targets := append([]string{req.Rule}, req.Members...)
+	verb, targets := "rule "+req.Action, []string{req.Rule}
+	if req.Action == Weight || req.Action == Handling {
+		verb, targets = req.Action, append(targets, strconv.Itoa(int(req.Value)))
+	}
+	targets = append(targets, req.Members...)
 	if req.All {
 		targets = append(targets, "--all")
 	}
-	return &change{verb: "rule " + req.Action, targets: targets, do: func(ctx context.Context) (any, error) {
+	return &change{verb: verb, targets: targets, do: func(ctx context.Context) (any, error) {
 		results, err := a.backend.SetRule(ctx, req)
 		if err != nil {
 			return nil, err
