@@ -100,7 +100,7 @@ func shareChanges(old, now converge.Info, rules []string) (out []string) {
 	for _, rule := range rules {
 		a, b := old.Share(rule), now.Share(rule)
 		if a.State != b.State {
-			out = append(out, fmt.Sprintf("rule %s is %s at %s", rule, b.State, now.Name))
+			out = append(out, fmt.Sprintf("rule %s is %s at %s", rule, ruleState(b), now.Name))
 		}
 		if a.Weight != b.Weight {
 			out = append(out, fmt.Sprintf("weight of %s for %s %d to %d", now.Name, rule, a.Weight, b.Weight))

@@ -123,13 +123,19 @@ func (l *loop) explainRule(e *control.Explanation, a *converge.Assignment) (slot
 	return rule
 }
 
-// each lists a figure of all started members.
+// each lists a figure of all started members, and who takes no new clients of the rule.
 func each(a *converge.Assignment, figure func(converge.Share) uint8, rule string) string {
 	var parts []string
 	for _, m := range a.Members {
-		if m.State == converge.Started {
-			parts = append(parts, fmt.Sprintf("%s %d", m.Name, figure(m.Share(rule))))
+		if m.State != converge.Started {
+			continue
 		}
+		s := m.Share(rule)
+		part := fmt.Sprintf("%s %d", m.Name, figure(s))
+		if s.State != converge.Started {
+			part += " (rule " + ruleState(s) + ")"
+		}
+		parts = append(parts, part)
 	}
 	if len(parts) == 0 {
 		return "none is started"
@@ -230,14 +236,26 @@ func (l *loop) sharing(a *converge.Assignment, slot int) string {
 
 // ownerless says why nobody owns the buckets of a slot.
 func (l *loop) ownerless(a *converge.Assignment, slot int) string {
-	started := slices.ContainsFunc(a.Members, func(m converge.Info) bool { return m.State == converge.Started })
+	started := slices.DeleteFunc(slices.Clone(a.Members), func(m converge.Info) bool { return m.State != converge.Started })
 	switch {
-	case !started:
+	case len(started) == 0:
 		return "no member is started"
-	case slot < len(l.cluster.Rules):
-		return fmt.Sprintf("rule %s has weight 0 on every started member", l.cluster.Rules[slot].Name)
+	case slot == len(l.cluster.Rules):
+		return "no member is the default host"
 	}
-	return "no member is the default host"
+	rule, out := l.cluster.Rules[slot].Name, 0
+	for _, m := range started {
+		if m.Share(rule).State != converge.Started {
+			out++
+		}
+	}
+	switch out {
+	case 0:
+		return fmt.Sprintf("rule %s has weight 0 on every started member", rule)
+	case len(started):
+		return fmt.Sprintf("rule %s is draining or disabled on every started member: nlbctl rule enable %[1]s --all", rule)
+	}
+	return fmt.Sprintf("rule %s is draining, disabled or of weight 0 on every started member: see nlbctl queryport", rule)
 }
 
 func say(e *control.Explanation, format string, args ...any) {

@@ -128,3 +128,34 @@ func TestExplainOutside(t *testing.T) {
 		t.Errorf("rivalled: %v, %s", err, e.Conclusion)
 	}
 }
+
+// TestOwnerless: a rule that was drained or disabled is not told to lack weight, and the
+// member that is out of it is named.
+func TestOwnerless(t *testing.T) {
+	for _, c := range []struct {
+		share            converge.Share
+		state, step, why string
+	}{
+		{converge.Share{Weight: 0, Priority: 1}, "enabled", "by weight: n1 0", "rule web has weight 0 on every started member"},
+		{converge.Share{Weight: 50, Priority: 1, State: converge.Draining}, "draining", "by weight: n1 50 (rule draining)",
+			"rule web is draining or disabled on every started member: nlbctl rule enable web --all"},
+		{converge.Share{Weight: 50, Priority: 1, State: converge.Stopped}, "disabled", "by weight: n1 50 (rule disabled)",
+			"rule web is draining or disabled on every started member: nlbctl rule enable web --all"},
+	} {
+		l, now := alone(t, portrules.Rule{Name: "web", Protocol: portrules.TCP, First: 80, Last: 80, Affinity: portrules.AffinitySingle})
+		l.machine.SetShares(now, map[string]converge.Share{"web": c.share})
+		l.found(now)
+		vip := netip.MustParseAddr("192.0.2.10")
+		e, err := l.explain(control.ExplainRequest{Client: netip.MustParseAddr("192.0.2.200"), VIP: vip, Port: 80, Protocol: "tcp"})
+		if err != nil || e.Conclusion != "Nobody answers: "+c.why+"." || !strings.Contains(strings.Join(e.Steps, "\n"), c.step) {
+			t.Errorf("%s: %v, %s\n%s", c.state, err, e.Conclusion, strings.Join(e.Steps, "\n"))
+		}
+		p, err := l.queryPort(control.PortRequest{VIP: vip, Port: 80, Protocol: "tcp"})
+		if err != nil || len(p.Shares) != 1 || p.Shares[0].RuleState != c.state || p.Warnings[0] != "nobody answers: "+c.why {
+			t.Errorf("%s: %v, %+v", c.state, err, p)
+		}
+		if p, err := l.queryPort(control.PortRequest{VIP: vip, Port: 81, Protocol: "tcp"}); err != nil || p.Shares[0].RuleState != "" {
+			t.Errorf("without a rule: %v, %+v", err, p)
+		}
+	}
+}

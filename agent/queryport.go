@@ -74,7 +74,7 @@ func (l *loop) queryPort(r control.PortRequest) (control.Port, error) {
 		s := control.PortShare{Member: m.Name, State: m.State.String(), Priority: m.Priority, Buckets: counts[m.Priority]}
 		if slot < len(rules) {
 			share := m.Share(rules[slot].Name)
-			s.Weight, s.Priority = share.Weight, share.Priority
+			s.Weight, s.Priority, s.RuleState = share.Weight, share.Priority, ruleState(share)
 		}
 		s.Percent = 100 * float64(s.Buckets) / nlbhash.Buckets
 		s.Keeps = keeps(t, m.Priority)

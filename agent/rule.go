@@ -90,7 +90,18 @@ func shareWords(action string, s converge.Share) string {
 	case control.Handling:
 		return fmt.Sprintf("priority %d", s.Priority)
 	}
-	return s.State.String()
+	return ruleState(s)
+}
+
+// ruleState is the state of a rule at one member, in the words of the verbs.
+func ruleState(s converge.Share) string {
+	switch s.State {
+	case converge.Started:
+		return "enabled"
+	case converge.Draining:
+		return "draining"
+	}
+	return "disabled"
 }
 
 // want is this member's part in the rules: as its file has it, or as was asked for since.

@@ -32,13 +32,16 @@ type Port struct {
 
 // PortShare is a member's part in what covers the port.
 type PortShare struct {
-	Member   string  `json:"member"`
-	State    string  `json:"state"`
-	Weight   uint8   `json:"weight"`   // counts in mode multiple
-	Priority uint8   `json:"priority"` // for handling, counts in mode single; of the host where no rule covers the port
-	Buckets  int     `json:"buckets"`  // owned, of 4096
-	Percent  float64 `json:"percent"`
-	Keeps    int     `json:"keeps"` // buckets of others in which it may have connections from before
+	Member string `json:"member"`
+	State  string `json:"state"`
+	// RuleState is enabled, draining or disabled: of the rule at this member; "" where no
+	// rule covers the port.
+	RuleState string  `json:"rule_state"`
+	Weight    uint8   `json:"weight"`   // counts in mode multiple
+	Priority  uint8   `json:"priority"` // for handling, counts in mode single; of the host where no rule covers the port
+	Buckets   int     `json:"buckets"`  // owned, of 4096
+	Percent   float64 `json:"percent"`
+	Keeps     int     `json:"keeps"` // buckets of others in which it may have connections from before
 }
 
 // PortCounter is what one member counted for what covers the port, since its data plane

@@ -84,8 +84,10 @@ func (f *fake) QueryPort(_ context.Context, r control.PortRequest) (control.Port
 	p := control.Port{
 		PortRequest: r, Epoch: 17,
 		Shares: []control.PortShare{
-			{Member: "node1", State: "started", Weight: 100, Priority: 1, Buckets: 2731, Percent: 66.67480},
-			{Member: "node2", State: "draining", Weight: 50, Priority: 2, Buckets: 1365, Percent: 33.32520, Keeps: 12},
+			{Member: "node1", State: "started", RuleState: "enabled", Weight: 100, Priority: 1, Buckets: 2731, Percent: 66.67480},
+			{Member: "node2", State: "draining", RuleState: "enabled", Weight: 50, Priority: 2, Buckets: 1365, Percent: 33.32520, Keeps: 12},
+			{Member: "node4", State: "started", RuleState: "disabled", Weight: 50, Priority: 4},
+			{Member: "node5", State: "started", RuleState: "draining", Weight: 50, Priority: 5, Keeps: 3},
 		},
 		Counters: []control.PortCounter{
 			{Member: "node1", Counts: map[string]uint64{"new": 5, "not-owner": 12}},

@@ -93,12 +93,15 @@ func (c *cli) shareTable(w io.Writer, p control.Port) {
 		if weighted {
 			n = s.Weight
 		}
-		keeps := ""
+		var notes []string
+		if s.RuleState == "draining" || s.RuleState == "disabled" {
+			notes = append(notes, "rule "+s.RuleState)
+		}
 		if s.Keeps > 0 {
-			keeps = fmt.Sprintf("keeps connections in %d more", s.Keeps)
+			notes = append(notes, fmt.Sprintf("keeps connections in %d more", s.Keeps))
 		}
 		rows = append(rows, []cell{
-			text(s.Member), text(s.State), number(n), number(s.Buckets), number(fmt.Sprintf("%.1f%%", s.Percent)), text(keeps),
+			text(s.Member), text(s.State), number(n), number(s.Buckets), number(fmt.Sprintf("%.1f%%", s.Percent)), text(strings.Join(notes, ", ")),
 		})
 	}
 	columns(w, rows)
