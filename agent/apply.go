@@ -139,7 +139,9 @@ func (l *loop) changeState(s converge.State) error {
 	return l.apply(l.machine.SetState(l.now.wall, s))
 }
 
-// onReload takes over what may change while running: this member's shares.
+// onReload takes over what may change while running: this member's weights and handling
+// priorities. A rule that an administrator has disabled or drains here stays so, for the
+// file has no word on that.
 func (l *loop) onReload(cfg *config.Config) error {
 	if name := l.cfg.Cluster.Name; cfg.Cluster.Name != name { // by which this member tells whose configuration it may take
 		l.log.Error("reload: keep the running configuration", "error", fmt.Sprintf(
@@ -153,25 +155,16 @@ func (l *loop) onReload(cfg *config.Config) error {
 		Text: "reload: weights and handling priorities are taken over; other keys of this member need a restart, those of the cluster nlbctl apply",
 	})
 	l.cfg.Member.Rules = cfg.Member.Rules
-	if l.asked != nil {
-		l.asked = nil
-		l.forgetAsked()
+	if len(l.asked) > 0 && !l.leaving {
+		l.asked = statesOf(l.asked, &l.cfg.Member)
+		kept := l.retain(l.machine.Self().State) // else a restart would bring back the old weights
+		go func() {
+			if err := <-kept; err != nil {
+				l.log.Warn("a restart will bring back the weights and priorities that were asked for before", "error", err)
+			}
+		}()
 	}
 	return l.apply(l.machine.SetShares(l.now.wall, l.want()))
-}
-
-// forgetAsked takes what was asked for of rules out of what the next start knows: the file,
-// read anew, takes its place.
-func (l *loop) forgetAsked() {
-	if l.leaving {
-		return // the state is that of the end, which is not retained
-	}
-	kept := l.retain(l.machine.Self().State)
-	go func() {
-		if err := <-kept; err != nil {
-			l.log.Warn("a restart will bring back weights and priorities from before the reload", "error", err)
-		}
-	}()
 }
 
 // handedOver reports whether the view knows that this member takes no part any more.

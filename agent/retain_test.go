@@ -47,6 +47,23 @@ func TestSharesSurvive(t *testing.T) {
 	}
 }
 
+// TestReloadedShares: of what was asked for, a reload leaves which rules are not enabled.
+func TestReloadedShares(t *testing.T) {
+	m := &config.Member{Priority: 2, Rules: map[string]config.MemberRule{"http": {Weight: 30, Priority: 2}, "dns": {Weight: 50, Priority: 2}}}
+	got := statesOf(map[string]converge.Share{
+		"http": {Weight: 7, Priority: 2, State: converge.Draining},
+		"dns":  {Weight: 7, Priority: 2},
+		"new":  {Weight: 7, Priority: 9, State: converge.Stopped}, // not in the file
+	}, m)
+	want := map[string]converge.Share{
+		"http": {Weight: 30, Priority: 2, State: converge.Draining},
+		"new":  {Weight: 50, Priority: 2, State: converge.Stopped},
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("left %v, want %v", got, want)
+	}
+}
+
 // retaining is a member that starts stopped unless something else is retained.
 func retaining(t *testing.T) *config.Config {
 	return &config.Config{StateDir: t.TempDir(), Member: config.Member{InitialState: "stopped", RetainState: true}}

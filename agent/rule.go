@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/opennlb/opennlb/config"
 	"github.com/opennlb/opennlb/control"
 	"github.com/opennlb/opennlb/converge"
 	"github.com/opennlb/opennlb/portrules"
@@ -109,6 +110,24 @@ func (l *loop) want() map[string]converge.Share {
 	all := shares(&l.cfg.Member)
 	maps.Copy(all, l.asked)
 	return all
+}
+
+// statesOf returns what is left of asked when the file's weights and priorities count: the
+// states of rules that are not enabled.
+func statesOf(asked map[string]converge.Share, m *config.Member) map[string]converge.Share {
+	file, left := shares(m), make(map[string]converge.Share)
+	for rule, s := range asked {
+		if s.State == converge.Started {
+			continue
+		}
+		share, ok := file[rule]
+		if !ok {
+			share = converge.DefaultShare(m.Priority)
+		}
+		share.State = s.State
+		left[rule] = share
+	}
+	return left
 }
 
 // retain keeps what administrators asked for, if the next start is to know it.

@@ -1,6 +1,8 @@
 package acceptance
 
 import (
+	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -79,6 +81,40 @@ func TestDrainDeadlineOutlivesNewBeginning(t *testing.T) {
 		s, err := c.Members[0].Status(c.ctx)
 		if err == nil && s.Mode == "multicast" && s.Converged && len(s.Members) == 2 && s.Members[1].State == "stopped" {
 			return
+		}
+	}
+}
+
+// TestReloadAndWhatWasAsked: a reload takes weights from the file, for good, and does not
+// let a rule that was disabled on a member answer there again.
+func TestReloadAndWhatWasAsked(t *testing.T) {
+	beside(t)
+	c := start(t, lab.Options{Edit: func(m *lab.Member) {
+		m.Config["member"].(map[string]any)["retain_state"] = true
+	}})
+	asked, m := c.Members[0], c.Members[1]
+	port := func(at netip.AddrPort) control.PortShare {
+		t.Helper()
+		p, err := asked.Control().QueryPort(c.ctx, control.PortRequest{VIP: at.Addr(), Port: at.Port(), Protocol: "tcp"})
+		c.ok(err)
+		i := slices.IndexFunc(p.Shares, func(s control.PortShare) bool { return s.Member == m.Name })
+		if i < 0 {
+			return control.PortShare{}
+		}
+		return p.Shares[i]
+	}
+	c.nlbctl(asked, done, "weight web 10 --member "+m.Name, m.Name)
+	c.nlbctl(asked, done, "rule disable echo --member "+m.Name, m.Name)
+	c.setWeight(m, "web", 30)
+	for _, how := range []string{"a reload", "a crash after it"} {
+		if how != "a reload" {
+			c.ok(m.Kill())
+			c.ok(m.Start())
+			c.converged(len(c.Members))
+		}
+		c.eventually("the weight of the file, after "+how, func() bool { return port(web).Weight == 30 })
+		if s := port(echo); s.RuleState != "disabled" || s.Buckets != 0 {
+			t.Errorf("after %s: %+v of a rule that was disabled", how, s)
 		}
 	}
 }
