@@ -200,7 +200,7 @@ func (c *Client) unreachable(err error) error {
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("cannot reach nlbd at %s: permission denied: run as root, or join the group %s", c.at, group)
 	case errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("nlbd at %s does not answer: %w", c.at, err)
+		return fmt.Errorf("nlbd at %s does not answer: is it stopped, or short of CPU? (systemctl status nlbd, journalctl -u nlbd)", c.at)
 	}
 	return fmt.Errorf("ask nlbd at %s: %w", c.at, err)
 }

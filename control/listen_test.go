@@ -1,6 +1,7 @@
 package control
 
 import (
+	"context"
 	"net"
 	"os"
 	"os/exec"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 func TestListenMakesDirectoryAndMode(t *testing.T) {
@@ -138,6 +140,11 @@ func TestUnreachable(t *testing.T) {
 	leaveStale(t, path)
 	if _, err := Dial(path).Status(t.Context()); err == nil || err.Error() != want {
 		t.Errorf("stale socket: got %v", err)
+	}
+	late, cancel := context.WithDeadline(t.Context(), time.Unix(0, 0))
+	defer cancel()
+	if _, err := Dial(path).Status(late); err == nil || !strings.Contains(err.Error(), "does not answer: is it stopped") {
+		t.Errorf("no answer in time: got %v", err)
 	}
 }
 

@@ -382,6 +382,8 @@ func TestApplyCommand(t *testing.T) {
 }
 
 func TestConfigCommands(t *testing.T) {
+	defer func(here *time.Location) { time.Local = here }(time.Local)
+	time.Local = time.FixedZone("", 3600) // tables have the time of the reader's clock
 	f := newFake()
 	socket := serve(t, f)
 	for line, want := range map[string]string{
@@ -479,6 +481,9 @@ func TestUsage(t *testing.T) {
 		{"trace --for -1s", "before now"},
 		{"trace now", "unexpected argument"},
 		{"clients", "RULE is missing"},
+		{"weight http 256", "give a whole number, 0 to 100"},
+		{"priority http 1.5", "give a whole number, 1 (first) to 32"},
+		{"config show 1 2", "unexpected argument"},
 		{"clients http --limit 0", "out of range"},
 		{"ip2mac", "IP is missing"},
 		{"ip2mac fe80::1%eth0", "not an address"},
@@ -775,6 +780,8 @@ func TestQueryPort(t *testing.T) {
 	socket := serve(t, f)
 	nlbctl(t, env{}, "--socket", socket, "queryport", "[::ffff:192.0.2.10]:81", "--proto", "udp").
 		expect(t, done, "none: traffic for the default host", "")
+	nlbctl(t, env{}, "--socket", socket, "queryport", "192.0.2.10:0").expect(t, done, "192.0.2.10:0 tcp", "")
+	f.ports = f.ports[:1]
 	want := control.PortRequest{VIP: netip.MustParseAddr("192.0.2.10"), Port: 81, Protocol: "udp"}
 	if len(f.ports) != 1 || f.ports[0] != want {
 		t.Errorf("asked %+v", f.ports)

@@ -48,7 +48,7 @@ func (c *cli) queryPort() *cobra.Command {
 }
 
 func (c *cli) portTable(w io.Writer, p control.Port) {
-	rows := [][]cell{{text("Port"), text(endpoint(p.VIP, p.Port) + " " + p.Protocol)}}
+	rows := [][]cell{{text("Port"), text(netip.AddrPortFrom(p.VIP, p.Port).String() + " " + p.Protocol)}}
 	if r := p.Rule; r == nil {
 		rows = append(rows, []cell{text("Rule"), text("none: traffic for the default host")})
 	} else {

@@ -55,7 +55,11 @@ func (c *cli) ruleVerb(action, usage, short string, what func(control.RuleReques
 			if len(args) > 1 {
 				n, err := strconv.ParseUint(args[1], 10, 8)
 				if err != nil {
-					return usageError{fmt.Errorf("%q is not a %s", args[1], action)}
+					bounds := "0 to 100"
+					if action == control.Handling {
+						bounds = "1 (first) to 32"
+					}
+					return usageError{fmt.Errorf("%q is not a %s: give a whole number, %s", args[1], action, bounds)}
 				}
 				r.Value = uint8(n)
 			}
