@@ -87,7 +87,7 @@ func (m *member) live(ctx context.Context) (err error) {
 	undo.add("remove cluster MAC", func() error { return iface.RemoveMAC(id.clusterMAC) })
 
 	l := newLoop(cfg, m.begin(start{cluster: c, history: history, id: id, timing: timing}), m.Options)
-	l.engine, l.keys, l.iface, l.ifindex, l.events, l.hook = engine, m.keys, iface, iface.Index, m.events, m.hook
+	l.engine, l.keys, l.iface, l.ifindex, l.linkUp, l.events, l.hook = engine, m.keys, iface, iface.Index, iface.Carrier, m.events, m.hook
 	undo.add("remove VIPs", l.removeVIPs)
 	for _, vip := range c.VIPs {
 		if err := iface.AddVIP(vip); err != nil {

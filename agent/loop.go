@@ -174,7 +174,6 @@ func newLoop(cfg *config.Config, begin start, opt Options) *loop {
 		epochs:   &epochs{dir: cfg.StateDir},
 		keeper:   retain,
 		wake:     time.NewTimer(time.Hour),
-		linkUp:   true,
 	}
 	l.machine.SetShares(time.Now(), l.want())
 	l.compareFile()

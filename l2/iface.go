@@ -21,6 +21,8 @@ type Interface struct {
 	MAC   net.HardwareAddr // the interface's own address, never the cluster MAC
 	MTU   int              // bytes
 
+	Carrier bool
+
 	link netlink.Link
 	nl   *netlink.Handle
 	held map[string]*packet.Conn // MAC -> socket that holds it, see AddMAC
@@ -44,9 +46,12 @@ func OpenInterface(name string) (*Interface, error) {
 		Index: a.Index,
 		MAC:   a.HardwareAddr,
 		MTU:   a.MTU,
-		link:  link,
-		nl:    nl,
-		held:  map[string]*packet.Conn{},
+
+		Carrier: a.RawFlags&unix.IFF_LOWER_UP != 0,
+
+		link: link,
+		nl:   nl,
+		held: map[string]*packet.Conn{},
 	}, nil
 }
 

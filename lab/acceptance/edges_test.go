@@ -112,6 +112,28 @@ func TestNoWeight(t *testing.T) {
 	sessions.stop()
 }
 
+// TestCableIsMissed: a member that clients cannot reach says so, though to itself it is the
+// whole cluster; also if it is started that way.
+func TestCableIsMissed(t *testing.T) {
+	beside(t)
+	c := start(t, lab.Options{})
+	m := c.Members[1]
+	const complaint = "eth0 has no carrier, so no client is heard: "
+	if c.warning(m, complaint) {
+		t.Error("it complains of a good cable")
+	}
+	c.ok(c.Switch.CutCable(c.ctx, m.Host))
+	c.warns(m, complaint)
+	c.ok(m.Stop())
+	c.ok(m.Start())
+	c.eventually("status after a start", func() bool { _, err := m.Status(c.ctx); return err == nil })
+	c.warns(m, complaint)
+	c.ok(c.Switch.PlugCable(c.ctx, m.Host))
+	c.converged(len(c.Members))
+	c.eventually("no complaint", func() bool { return !c.warning(m, complaint) })
+	c.hasEvent(m, "link", "eth0 has carrier again")
+}
+
 // setWeight gives a member a weight in one rule.
 func (c *cluster) setWeight(m *lab.Member, rule string, weight int) {
 	c.t.Helper()
