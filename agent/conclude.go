@@ -43,8 +43,12 @@ func conclude(e *control.Explanation) {
 		e.Conclusion = fmt.Sprintf("%s answers: %s.", owner.Member, what)
 	}
 	if e.Answered && answering.Listens == "no" {
-		e.Conclusion = fmt.Sprintf("%s answers, with a refusal: %s, but nothing listens on %s there. Start the service, or drain %s. "+
-			"(One behind DNAT shows only while it has connections.)", answering.Member, what, target(e.ExplainRequest), answering.Member)
+		instead := "drain " + answering.Member
+		if e.Rule != "" {
+			instead = fmt.Sprintf("run nlbctl rule drain %s --member %s", e.Rule, answering.Member)
+		}
+		e.Conclusion = fmt.Sprintf("%s answers, with a refusal: %s, but nothing listens on %s there. Start the service, or %s. "+
+			"(One behind DNAT shows only while it has connections.)", answering.Member, what, target(e.ExplainRequest), instead)
 	}
 	for i := range e.Members {
 		if p := &e.Members[i]; p != answering && p.Existing.Verdict == "accept" && p.Connections > 0 {

@@ -24,6 +24,8 @@ func TestConclude(t *testing.T) {
 		{"lease over", func(_ *control.Explanation, p *control.Part) { p.Lease = false }, false, "Nobody answers: n2 owns bucket 7, but its lease is over"},
 		{"stopped meanwhile", func(_ *control.Explanation, p *control.Part) { p.New = drop }, false, "Nobody answers: n2 owns bucket 7, but drops the packet (not-owner)"},
 		{"no service", func(_ *control.Explanation, p *control.Part) { p.Listens = "no" }, true, "nothing listens on tcp port 80 there. Start the service, or drain n2."},
+		{"no service behind a rule", func(e *control.Explanation, p *control.Part) { e.Rule, p.Listens = "web", "no" }, true,
+			"Start the service, or run nlbctl rule drain web --member n2."},
 		{"behind NAT", func(_ *control.Explanation, p *control.Part) { p.Listens = "nat" }, true, "n2 answers: it owns bucket 7."},
 		{"others keep connections", func(e *control.Explanation, _ *control.Part) {
 			e.Members[0].Flag, e.Members[0].Existing, e.Members[0].Connections = "residual", accept, 2

@@ -86,8 +86,8 @@ func findServices(vips []netip.Addr, rules []portrules.Rule, nat bool) (services
 
 func unserved(vips []netip.Addr, rules []portrules.Rule, listeners []sockets.Listener) (found []missing) {
 	for i, r := range rules {
-		if r.Mode == portrules.Disabled || r.Last-r.First >= fewPorts {
-			continue
+		if r.Mode == portrules.Disabled || r.Protocol == portrules.SCTP || r.Last-r.First >= fewPorts {
+			continue // nobody lists sockets of SCTP
 		}
 		for _, vip := range vips {
 			if (!r.VIP.IsValid() || r.VIP == vip) && !slices.ContainsFunc(listeners, func(s sockets.Listener) bool { return serves(s, vip, r) }) {
@@ -113,8 +113,8 @@ func (l *loop) serviceWarnings(a *converge.Assignment) (out []string) {
 		if counts[l.cfg.Member.Priority] == 0 {
 			continue
 		}
-		out = append(out, fmt.Sprintf("rule %s: this member answers, but nothing listens on %s port %s of %s: its clients are refused: start the service, or drain %s",
-			r.Name, r.Protocol, portRange(r), m.vip, l.cfg.Member.Name))
+		out = append(out, fmt.Sprintf("rule %s: this member answers, but nothing listens on %s port %s of %s: its clients are refused: start the service, or run nlbctl rule drain %[1]s --member %[5]s",
+			r.Name, transports(r.Protocol), portRange(r), m.vip, l.cfg.Member.Name))
 	}
 	return out
 }
@@ -142,4 +142,12 @@ func (l *loop) noticeOwners() {
 		}
 		l.deserted[i] = none
 	}
+}
+
+// transports is a protocol in the words of a sentence.
+func transports(p portrules.Protocol) string {
+	if p == portrules.Both {
+		return "tcp or udp"
+	}
+	return p.String()
 }

@@ -37,6 +37,7 @@ func TestUnserved(t *testing.T) {
 		{"no port of a few", rule(portrules.TCP, 80, 95), []sockets.Listener{at(portrules.TCP, any6, 96)}, []missing{{0, v4}}},
 		{"many ports", rule(portrules.TCP, 80, 96), nil, nil},
 		{"disabled", disabled, nil, nil},
+		{"SCTP, whose sockets nobody lists", rule(portrules.SCTP, 80, 80), nil, nil},
 	} {
 		if got := unserved([]netip.Addr{v4, v6}, []portrules.Rule{c.rule}, c.listeners); !slices.Equal(got, c.want) {
 			t.Errorf("%s: %v, want %v", c.name, got, c.want)

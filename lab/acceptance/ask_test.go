@@ -57,7 +57,7 @@ func TestAsk(t *testing.T) {
 		}
 	}
 	c.warns(n1, "rule zero: nobody answers: rule zero has weight 0 on every started member")
-	c.warns(n1, "rule bare: this member answers, but nothing listens on tcp port 97")
+	c.warns(n1, "rule bare: this member answers, but nothing listens on tcp port 97 of 10.77.0.100: its clients are refused: start the service, or run nlbctl rule drain bare --member node1")
 	c.hasEvent(n1, "no owner", "rule zero")
 
 	c.queryWeb(n2, 12)
