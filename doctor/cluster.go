@@ -41,7 +41,7 @@ func version(f *Facts) []Finding {
 	if f.Status == nil || f.Version == "" || f.Status.Version == f.Version {
 		return nil
 	}
-	return warning(fmt.Sprintf("nlbd is %s, nlbctl %s", f.Status.Version, f.Version), "restart nlbd after an upgrade; it hands over first")
+	return warning(fmt.Sprintf("nlbd is %s, nlbctl %s", f.Status.Version, f.Version), "restart nlbd after an upgrade: nlbctl drain --wait && systemctl restart nlbd && nlbctl start")
 }
 
 // members compares what this host reaches with whom nlbd sees. Who is alive was heard
