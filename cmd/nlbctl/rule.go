@@ -79,7 +79,7 @@ func (c *cli) ruleVerb(action, usage, short string, what func(control.RuleReques
 		},
 	}
 	cmd.Flags().StringSliceVar(&r.Members, "member", nil, "this member; may be given several times")
-	cmd.Flags().BoolVar(&r.All, "all", false, "all members that are reachable")
+	cmd.Flags().BoolVar(&r.All, "all", false, "all members, those out of reach too")
 	if err := cmd.RegisterFlagCompletionFunc("member", c.completeMembers); err != nil {
 		panic(err) // the flag is defined above
 	}

@@ -41,7 +41,7 @@ func (c *cli) states() []*cobra.Command {
 				return c.setState(cmd.Context(), r, v.done, wait)
 			},
 		}
-		cmd.Flags().BoolVar(&r.All, "all", false, "all members that are reachable")
+		cmd.Flags().BoolVar(&r.All, "all", false, "all members, those out of reach too")
 		if v.action == control.Drain {
 			cmd.Flags().DurationVar(&timeout, "timeout", 0, "break the connections that are left after this time; 0s = never")
 			cmd.Flags().BoolVar(&wait, "wait", false, "show the connections left until the members have stopped")
