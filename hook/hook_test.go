@@ -268,10 +268,11 @@ func TestNice(t *testing.T) {
 		fmt.Printf("nice %s of %d %v\n", strings.TrimSpace(r.wrote("nice")), 20-own, err)
 		return
 	}
+	// Relative to our own, which may be that of a test run in the background.
 	cmd := exec.Command("nice", "-n", "-10", os.Args[0], "-test.run=^TestNice$", "-test.v")
 	cmd.Env = append(os.Environ(), "HOOK_TEST_NICE=1")
 	out, err := cmd.CombinedOutput()
-	if err != nil || !strings.Contains(string(out), "nice 0 of -10 <nil>\n") {
+	if err != nil || !strings.Contains(string(out), "nice 0 of -") {
 		t.Errorf("%v: %s", err, out)
 	}
 }
