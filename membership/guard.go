@@ -161,6 +161,9 @@ func (g *guard) track(c net.Conn, inbound bool) (*guardedConn, error) {
 		return nil, errors.New("too many connections")
 	}
 	conn.left.Store(maxStreamLen)
+	if conn.stranger {
+		conn.left.Store(maxStateLen)
+	}
 	g.open[conn] = struct{}{}
 	g.add(conn, 1)
 	return conn, nil

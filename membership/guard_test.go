@@ -124,8 +124,8 @@ func TestInboundBytesAreBounded(t *testing.T) {
 				break
 			}
 		}
-		if sent < maxStreamLen-100<<10 || sent > maxStreamLen+100<<10 {
-			t.Errorf("%d bytes taken, limit %d", sent, maxStreamLen)
+		if sent < maxStateLen-100<<10 || sent > maxStateLen+100<<10 {
+			t.Errorf("%d bytes taken, limit %d", sent, maxStateLen)
 		}
 	})
 }

@@ -43,6 +43,7 @@ const (
 	maxStrangers = 48      // of them from where no live member is
 	maxEach      = 16      // of these from one address
 	maxStreamLen = 4 << 20 // bytes read from one connection
+	maxStateLen  = 1 << 18 // of a stranger, who has but a state to tell: some KiB
 	maxSeen      = 64      // addresses of former members that are tried again; processes whose messages are known one by one
 	maxRetired   = 4096    // processes of which the highest number is known
 )
