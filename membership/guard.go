@@ -33,9 +33,9 @@ type guard struct {
 
 	mu        sync.Mutex
 	open      map[*guardedConn]struct{}
-	inbound   int
-	strangers int                // of inbound
-	each      map[netip.Addr]int // strangers by address
+	members   int                // inbound connections of theirs
+	strangers int                // and from elsewhere
+	each      map[netip.Addr]int // these by address
 	closed    bool
 }
 
@@ -169,12 +169,15 @@ func (g *guard) track(c net.Conn, inbound bool) (*guardedConn, error) {
 	return conn, nil
 }
 
-// full reports whether there is no place for an inbound connection. Strangers leave some
-// to members, who agree on everything by streams: otherwise whoever reaches the port, and
-// only holds connections to it, would keep the cluster from replacing a member that died.
-// Callers hold mu.
+// full reports whether there is no place for an inbound connection. Strangers take none
+// of the members', who agree on everything by streams: otherwise whoever reaches the port,
+// and only holds connections to it, would keep the cluster from replacing a member that
+// died. Callers hold mu.
 func (g *guard) full(c *guardedConn) bool {
-	return g.inbound >= maxStreams || c.stranger && (g.strangers >= maxStrangers || g.each[c.from] >= maxEach)
+	if c.stranger {
+		return g.strangers >= maxStrangers || g.each[c.from] >= maxEach
+	}
+	return g.members >= maxStreams
 }
 
 // add counts a connection that comes, or goes with -1. Callers hold mu.
@@ -182,8 +185,8 @@ func (g *guard) add(c *guardedConn, n int) {
 	if !c.inbound {
 		return
 	}
-	g.inbound += n
 	if !c.stranger {
+		g.members += n
 		return
 	}
 	g.strangers += n

@@ -39,8 +39,8 @@ const (
 	inboxSize    = 256     // messages received and not yet read
 	outboxSize   = 64      // messages per peer and kind waiting to be sent
 	outboxBytes  = 8 << 20 // bytes of reliable messages per peer waiting to be sent
-	maxStreams   = 64      // concurrent inbound connections
-	maxStrangers = 48      // of them from where no live member is
+	maxStreams   = 64      // concurrent inbound connections from live members
+	maxStrangers = 48      // and from elsewhere
 	maxEach      = 16      // of these from one address
 	maxStreamLen = 4 << 20 // bytes read from one connection
 	maxStateLen  = 1 << 18 // of a stranger, who has but a state to tell: some KiB
