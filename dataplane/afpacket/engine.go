@@ -150,7 +150,12 @@ func (e *Engine) take(c captured) {
 		return
 	}
 	// IP packets to one host in a frame to all: to be discarded (RFC 1122, 3.3.6).
-	if !c.whole || isBroadcast(c.frame()) {
+	if isBroadcast(c.frame()) {
+		return
+	}
+	if !c.whole { // there was room for its beginning only
+		e.lost.full++
+		e.lost.tell(e.log, time.Now())
 		return
 	}
 	if err := e.injector.put(c); err != nil {

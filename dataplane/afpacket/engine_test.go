@@ -209,6 +209,18 @@ func TestLosses(t *testing.T) {
 	}
 }
 
+// A large frame of which the queue had no room for the end is a loss, too.
+func TestLosesLargeFrames(t *testing.T) {
+	var out strings.Builder
+	e := &Engine{log: slog.New(slog.NewTextHandler(&out, nil)), judge: newJudge(0, frames.BeaconKey, nil), now: dataplane.Now}
+	e.judge.install(frames.Policy(own), nil, moment{})
+	e.judge.lease.Store(int64(dataplane.Now().Add(longLease)))
+	e.take(captured{vnet: append(make([]byte, vnetLength), frames.UDPFrame(testClient, netip.AddrPortFrom(frames.VIP4, 53))...)})
+	if !strings.Contains(out.String(), "ring_full=1 ") {
+		t.Errorf("the log tells %q", out.String())
+	}
+}
+
 // Members of two clusters share an interface; each lets the other's frames alone.
 func TestTwoClusters(t *testing.T) {
 	enterNamespace(t)

@@ -11,7 +11,7 @@ const tellEvery = 10 * time.Second
 // losses are frames that were not answered though nobody decided so. Clients repeat
 // them.
 type losses struct {
-	full    int   // found no room in the ring
+	full    int   // found no room in the ring or, large ones, in the queue
 	refused int   // accepted, but not taken by the kernel
 	why     error // of the last one that was refused
 	told    time.Time
