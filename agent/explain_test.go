@@ -48,6 +48,7 @@ func TestExplainSteps(t *testing.T) {
 		portrules.Rule{Name: "any", Protocol: portrules.TCP, First: 91, Last: 91, Affinity: portrules.AffinityNone},
 		portrules.Rule{Name: "net", Protocol: portrules.UDP, First: 53, Last: 53, Affinity: portrules.AffinityNetwork, Mode: portrules.Single, Keep: true},
 		portrules.Rule{Name: "off", Protocol: portrules.TCP, First: 23, Last: 23, Mode: portrules.Disabled},
+		portrules.Rule{Name: "signal", Protocol: portrules.SCTP, First: 80, Last: 80, Affinity: portrules.AffinitySingle},
 		portrules.Rule{Name: "six", VIP: netip.MustParseAddr("2001:db8::10"), Protocol: portrules.TCP, First: 100, Last: 100, Affinity: portrules.AffinityNetwork},
 	)
 	l.found(now)
@@ -60,7 +61,7 @@ func TestExplainSteps(t *testing.T) {
 	}{
 		{"198.51.100.7", "192.0.2.10", 80, "tcp", []string{
 			"192.0.2.10 is a VIP of cluster web", "rule web covers it: tcp ports 80-90 of all VIPs", "share the buckets by weight: n1 50",
-			"affinity single: hashed is the client's address 198.51.100.7, in hexadecimal c6336407", "ends in bucket", "which also serves rule any, rule six, gives the bucket to n1 (priority 1), as it does 4096 of 4096",
+			"affinity single: hashed is the client's address 198.51.100.7, in hexadecimal c6336407", "ends in bucket", "which also serves rule any, rule signal, rule six, gives the bucket to n1 (priority 1), as it does 4096 of 4096",
 		}, ""},
 		{"198.51.100.7:258", "192.0.2.10", 91, "tcp", []string{"rule any", "the client's address 198.51.100.7 with its port 258, in hexadecimal c63364070102"}, ""},
 		{"198.51.100.7", "192.0.2.10", 53, "udp", []string{
@@ -69,6 +70,8 @@ func TestExplainSteps(t *testing.T) {
 		}, ""},
 		{"2001:db8::7", "2001:db8::10", 100, "tcp", []string{"rule six covers it: tcp ports 100 of 2001:db8::10", "the client's network 2001:db8::,"}, ""},
 		{"198.51.100.7", "192.0.2.10", 100, "tcp", []string{"no rule covers tcp port 100: it goes to the default host"}, ""},
+		{"198.51.100.7", "192.0.2.10", 80, "sctp", []string{"rule signal covers it: sctp ports 80 of all VIPs", "the client's address 198.51.100.7", "gives the bucket to n1"}, ""},
+		{"198.51.100.7", "192.0.2.10", 81, "sctp", []string{"no rule covers sctp port 81: it goes to the default host"}, ""},
 		{"198.51.100.7", "192.0.2.10", 0, "icmp", []string{"icmp has no ports: the default host answers"}, ""},
 		{"198.51.100.7", "192.0.2.10", 23, "tcp", []string{"mode disabled: every member drops it"}, "Nobody answers: rule off is disabled."},
 	} {

@@ -17,6 +17,8 @@ func packetOf(r control.ExplainRequest) portrules.Packet {
 		p.Protocol, p.SYN = portrules.ProtoTCP, true
 	case protocol == portrules.UDP:
 		p.Protocol = portrules.ProtoUDP
+	case protocol == portrules.SCTP:
+		p.Protocol = portrules.ProtoSCTP
 	case r.Client.Is4():
 		p.Protocol = 1 // ICMP
 	default:
@@ -32,6 +34,8 @@ func transportOf(protocol string) portrules.Protocol {
 		return portrules.TCP
 	case "udp":
 		return portrules.UDP
+	case "sctp":
+		return portrules.SCTP
 	}
 	return 0
 }
@@ -77,7 +81,7 @@ func flagWords(f portrules.Flags) string {
 // look adds what the host's sockets say. There may be many: not for the loop.
 func look(p *control.Part, r control.ExplainRequest, nat bool) {
 	protocol := transportOf(r.Protocol)
-	if protocol == 0 {
+	if protocol == 0 || protocol == portrules.SCTP { // nobody lists sockets of SCTP
 		return
 	}
 	if listeners, err := sockets.Listeners(); err == nil {

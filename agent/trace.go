@@ -9,6 +9,7 @@ import (
 
 	"github.com/opennlb/opennlb/control"
 	"github.com/opennlb/opennlb/dataplane"
+	"github.com/opennlb/opennlb/portrules"
 )
 
 // What other members tell of their decisions comes in portions, as answers.
@@ -191,6 +192,8 @@ func protocolName(p uint8) string {
 		return "udp"
 	case 58:
 		return "icmpv6"
+	case portrules.ProtoSCTP:
+		return "sctp"
 	}
 	return fmt.Sprint(p)
 }

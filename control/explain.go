@@ -11,7 +11,7 @@ type ExplainRequest struct {
 	ClientPort uint16     `json:"client_port,omitempty"`
 	VIP        netip.Addr `json:"vip"`
 	Port       uint16     `json:"port,omitempty"`
-	Protocol   string     `json:"protocol"` // tcp, udp or icmp
+	Protocol   string     `json:"protocol"` // tcp, udp, sctp or icmp
 }
 
 // Check returns an [Error] where no packet can be meant.
@@ -25,7 +25,7 @@ func (r *ExplainRequest) Check() error {
 		return Refuse("client %v and virtual IP %v are not of one family: give two IPv4 or two IPv6 addresses", r.Client, r.VIP)
 	}
 	switch r.Protocol {
-	case "tcp", "udp":
+	case "tcp", "udp", "sctp":
 		return nil
 	case "icmp":
 		if r.Port != 0 || r.ClientPort != 0 {
@@ -33,7 +33,7 @@ func (r *ExplainRequest) Check() error {
 		}
 		return nil
 	}
-	return Refuse("unknown protocol %.64q: write tcp, udp or icmp", r.Protocol)
+	return Refuse("unknown protocol %.64q: write tcp, udp, sctp or icmp", r.Protocol)
 }
 
 // plain reports whether an address is one that stands in a packet.

@@ -6,7 +6,7 @@ import "net/netip"
 type PortRequest struct {
 	VIP      netip.Addr `json:"vip"`
 	Port     uint16     `json:"port"`
-	Protocol string     `json:"protocol"` // tcp or udp
+	Protocol string     `json:"protocol"` // tcp, udp or sctp
 }
 
 // Check returns an [Error] where no port can be meant.
@@ -14,8 +14,8 @@ func (r *PortRequest) Check() error {
 	switch {
 	case !plain(r.VIP):
 		return Refuse("the virtual IP address is missing or unusable: give one of the cluster's")
-	case r.Protocol != "tcp" && r.Protocol != "udp":
-		return Refuse("unknown protocol %.64q: write tcp or udp", r.Protocol)
+	case r.Protocol != "tcp" && r.Protocol != "udp" && r.Protocol != "sctp":
+		return Refuse("unknown protocol %.64q: write tcp, udp or sctp", r.Protocol)
 	}
 	return nil
 }

@@ -209,7 +209,7 @@ func TestRefused(t *testing.T) {
 		{"zone", "POST", "/v1/explain", `{"client":"fe80::1%eth0","vip":"fe80::2","protocol":"tcp"}`, 400, "unusable"},
 		{"mapped", "POST", "/v1/explain", `{"client":"::ffff:1.2.3.4","vip":"::1","protocol":"tcp"}`, 400, "unusable"},
 		{"families", "POST", "/v1/explain", `{"client":"192.0.2.200","vip":"2001:db8::1","protocol":"tcp"}`, 400, "one family"},
-		{"protocol", "POST", "/v1/explain", explain(`,"protocol":"sctp"`), 400, "unknown protocol"},
+		{"protocol", "POST", "/v1/explain", explain(`,"protocol":"gre"`), 400, "unknown protocol"},
 		{"icmp port", "POST", "/v1/explain", explain(`,"protocol":"icmp"`), 400, "no ports"},
 		{"port", "POST", "/v1/explain", explain(`,"port":65536`), 400, "not understood"},
 		{"after", "GET", "/v1/events?after=-1", "", 400, "number of an event"},

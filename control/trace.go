@@ -35,7 +35,7 @@ type Sample struct {
 	ClientPort uint16     `json:"client_port"` // 0 where there is none
 	VIP        netip.Addr `json:"vip"`
 	Port       uint16     `json:"port"`
-	Protocol   string     `json:"protocol"` // tcp, udp, icmp, icmpv6 or a number
+	Protocol   string     `json:"protocol"` // tcp, udp, sctp, icmp, icmpv6 or a number
 	Rule       string     `json:"rule"`     // "" where no rule covers the packet
 	Verdict    string     `json:"verdict"`
 	Reason     string     `json:"reason"`

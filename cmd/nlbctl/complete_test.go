@@ -44,7 +44,7 @@ func TestCompletion(t *testing.T) {
 		"ip2mac ":             "192.0.2.10 2001:db8::10",
 		"queryport 192":       "192.0.2.10:80 rule http 192.0.2.10:53 rule dns",
 		"explain 192.0.2.7 [": "[2001:db8::10]:80 rule http",
-		"explain --proto ":    "tcp udp icmp",
+		"explain --proto ":    "tcp udp sctp icmp",
 		"status -o ":          "table json yaml",
 		"events --kind ":      strings.Join(config.EventKinds(), " "),
 		"completion ":         "bash fish zsh",

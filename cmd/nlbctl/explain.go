@@ -38,8 +38,8 @@ func (c *cli) explain() *cobra.Command {
 			return c.print(e, func(w io.Writer) { c.explainTable(w, e) })
 		},
 	}
-	cmd.Flags().StringVar(&protocol, "proto", "", "tcp, udp or icmp (default tcp, without a port of VIP icmp)")
-	completeFlag(cmd, "proto", "tcp", "udp", "icmp")
+	cmd.Flags().StringVar(&protocol, "proto", "", "tcp, udp, sctp or icmp (default tcp, without a port of VIP icmp)")
+	completeFlag(cmd, "proto", "tcp", "udp", "sctp", "icmp")
 	return cmd
 }
 
@@ -58,7 +58,7 @@ func explainRequest(client, vip, protocol string) (r control.ExplainRequest, err
 		}
 	}
 	switch r.Protocol {
-	case "tcp", "udp":
+	case "tcp", "udp", "sctp":
 		if r.Port == 0 {
 			return r, fmt.Errorf("%s needs a port: write %s", r.Protocol, netip.AddrPortFrom(r.VIP, 80))
 		}
@@ -68,7 +68,7 @@ func explainRequest(client, vip, protocol string) (r control.ExplainRequest, err
 		}
 		r.ClientPort = 0
 	default:
-		return r, fmt.Errorf("unknown protocol %q: write tcp, udp or icmp", protocol)
+		return r, fmt.Errorf("unknown protocol %q: write tcp, udp, sctp or icmp", protocol)
 	}
 	if r.Client.Is4() != r.VIP.Is4() {
 		return r, fmt.Errorf("client %v and virtual IP %v are not of one family", r.Client, r.VIP)

@@ -470,11 +470,11 @@ func TestUsage(t *testing.T) {
 		{"explain www 192.0.2.10:80", "not an address"},
 		{"explain 192.0.2.1 192.0.2.10 --proto tcp", "needs a port"},
 		{"explain 192.0.2.1 192.0.2.10:80 --proto icmp", "no ports"},
-		{"explain 192.0.2.1 192.0.2.10:80 --proto sctp", "tcp, udp or icmp"},
+		{"explain 192.0.2.1 192.0.2.10:80 --proto gre", "tcp, udp, sctp or icmp"},
 		{"explain 192.0.2.1 [2001:db8::1]:80", "one family"},
 		{"queryport", "VIP:PORT is missing"},
 		{"queryport 192.0.2.10", "with a port"},
-		{"queryport 192.0.2.10:80 --proto icmp", "tcp or udp"},
+		{"queryport 192.0.2.10:80 --proto icmp", "tcp, udp or sctp"},
 		{"trace --client www", "no address or prefix"},
 		{"trace --client 10.0.0.0/33", "no address or prefix"},
 		{"trace --port 65536", "invalid argument"},
@@ -790,7 +790,7 @@ func TestQueryPort(t *testing.T) {
 		expect(t, done, "192.0.2.10:80\trule http\n192.0.2.10:53\trule dns\n", "")
 	nlbctl(t, env{}, "__complete", "--socket", socket, "explain", "192.0.2.7", "[").
 		expect(t, done, "[2001:db8::10]:80\trule http\n", "")
-	nlbctl(t, env{}, "__complete", "--socket", socket, "explain", "--proto", "").expect(t, done, "tcp\nudp\nicmp\n", "")
+	nlbctl(t, env{}, "__complete", "--socket", socket, "explain", "--proto", "").expect(t, done, "tcp\nudp\nsctp\nicmp\n", "")
 }
 
 func TestTrace(t *testing.T) {

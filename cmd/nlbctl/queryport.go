@@ -42,8 +42,8 @@ func (c *cli) queryPort() *cobra.Command {
 			return c.print(p, func(w io.Writer) { c.portTable(w, p) })
 		},
 	}
-	cmd.Flags().StringVar(&protocol, "proto", "tcp", "tcp or udp")
-	completeFlag(cmd, "proto", "tcp", "udp")
+	cmd.Flags().StringVar(&protocol, "proto", "tcp", "tcp, udp or sctp")
+	completeFlag(cmd, "proto", "tcp", "udp", "sctp")
 	return cmd
 }
 
