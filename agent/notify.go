@@ -22,7 +22,11 @@ func newHook(n config.Notify, events *control.EventLog, log *slog.Logger) *hook.
 		return nil
 	}
 	return hook.New(hook.Options{Command: n.Command, Timeout: n.Timeout, Log: log, Failed: func(c hook.Call, err error) {
-		events.Add(control.Event{Time: time.Now(), Kind: "hook", Message: fmt.Sprintf("the notify command failed at event %s: %v", c.Name, err)})
+		var at control.Event
+		_ = json.Unmarshal(c.Stdin, &at) // notify wrote it
+		events.Add(control.Event{
+			Time: time.Now(), Kind: "hook", Epoch: at.Epoch, Message: fmt.Sprintf("the notify command failed at event %s: %v", c.Name, err),
+		})
 	}})
 }
 

@@ -73,7 +73,7 @@ func TestNotify(t *testing.T) {
 		t.Errorf("%v: %s", err, stdin)
 	}
 	events, _ := l.events.After(3)
-	if len(events) != 1 || events[0].Kind != "hook" || events[0].Message != "the notify command failed at event state: exit status 1" {
+	if len(events) != 1 || events[0].Kind != "hook" || events[0].Epoch != 7 || events[0].Message != "the notify command failed at event state: exit status 1" {
 		t.Errorf("%+v", events)
 	}
 }

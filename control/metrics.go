@@ -84,7 +84,7 @@ func (m metrics) packets(counters []Counter) {
 		sum[exit{c.Rule, c.Reason}] += c.Packets
 	}
 	for e, n := range sum {
-		m.send(prometheus.CounterValue, "nlb_packets_total", "Packets to a virtual IP by the exit they took at this member.", float64(n),
+		m.send(prometheus.CounterValue, "nlb_packets_total", "Packets about a virtual IP, and beacons of members, by the exit that they took at this member.", float64(n),
 			[]string{"rule", e.rule, "reason", e.reason})
 	}
 }
