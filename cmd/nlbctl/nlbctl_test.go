@@ -21,6 +21,12 @@ import (
 	"github.com/opennlb/opennlb/portrules"
 )
 
+// TestMain sets a clock that is not that of the members: tables tell times by the reader's.
+func TestMain(m *testing.M) {
+	time.Local = time.FixedZone("", 3600)
+	os.Exit(m.Run())
+}
+
 var update = flag.Bool("update", false, "rewrite testdata")
 
 // fake is a daemon that answers what it is told to.
@@ -382,8 +388,6 @@ func TestApplyCommand(t *testing.T) {
 }
 
 func TestConfigCommands(t *testing.T) {
-	defer func(here *time.Location) { time.Local = here }(time.Local)
-	time.Local = time.FixedZone("", 3600) // tables have the time of the reader's clock
 	f := newFake()
 	socket := serve(t, f)
 	for line, want := range map[string]string{
