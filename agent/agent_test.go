@@ -88,3 +88,27 @@ func TestPlural(t *testing.T) {
 		t.Error(plural(1, "packet"), plural(2, "packet"))
 	}
 }
+
+// TestDrains: a drain that the members have not agreed on yet cannot be at its end.
+func TestDrains(t *testing.T) {
+	n1, n2 := infoOf("n1", 1), infoOf("n2", 2)
+	draining, restarted := n2, n2
+	draining.State, restarted.State, restarted.Instance = converge.Draining, converge.Draining, 99
+	for _, c := range []struct {
+		name    string
+		members []converge.Info
+		self    converge.Info
+		want    bool
+	}{
+		{"started", []converge.Info{n1, n2}, n2, false},
+		{"asked for", []converge.Info{n1, n2}, draining, false},
+		{"agreed on", []converge.Info{n1, draining}, draining, true},
+		{"started again", []converge.Info{n1, draining}, n2, false},
+		{"of an earlier process", []converge.Info{n1, restarted}, draining, false},
+		{"left out", []converge.Info{n1}, draining, false},
+	} {
+		if got := drains(&converge.Assignment{Members: c.members}, c.self); got != c.want {
+			t.Errorf("%s: %v", c.name, got)
+		}
+	}
+}

@@ -86,7 +86,7 @@ func (l *loop) onCensus(c census) error {
 	if err := l.apply(l.machine.Connections(l.now.wall, l.occupied(c))); err != nil {
 		return err
 	}
-	if l.machine.Self().State != converge.Draining {
+	if !drains(a, l.machine.Self()) {
 		return nil
 	}
 	for _, p := range l.peers {
@@ -95,6 +95,16 @@ func (l *loop) onCensus(c census) error {
 		}
 	}
 	return l.drained(c)
+}
+
+// drains reports whether a member drains, and the view knows. Before that it still gets new
+// connections, and a count of none says nothing.
+func drains(a *converge.Assignment, self converge.Info) bool {
+	if self.State != converge.Draining {
+		return false
+	}
+	me, ok := a.Member(self.Priority)
+	return ok && me.Instance == self.Instance && me.State == converge.Draining
 }
 
 // unconnected counts the clients of a census that have no connection.

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -77,6 +78,31 @@ func TestDrainTimeout(t *testing.T) {
 		t.Errorf("stopped after %s although sessions were left", took)
 	}
 	sessions.stop()
+}
+
+// TestDrainIsAgreedOnFirst: while the members cannot agree, one of them standing still, a
+// member that is to drain gets new connections, and so does not stop for want of old ones.
+func TestDrainIsAgreedOnFirst(t *testing.T) {
+	beside(t)
+	c := start(t, lab.Options{Members: 3})
+	via, draining, mute := c.Members[0], c.Members[1], c.Members[2]
+	// It loses buckets, and so has counted its connections in the present epoch.
+	for _, action := range []string{control.Stop, control.Start} {
+		c.act(via, control.StateRequest{Action: action, Members: []string{mute.Name}})
+		c.converged(3)
+	}
+	c.sleep(3 * time.Second)
+	c.ok(mute.Freeze())
+	c.act(via, control.StateRequest{Action: control.Drain, Members: []string{draining.Name}})
+	c.waitState(draining.Name, "stopped")
+	c.ok(mute.Thaw())
+	events, err := draining.Control().Events(c.ctx, 0, 0)
+	c.ok(err)
+	agreed := slices.IndexFunc(events, func(e control.Event) bool { return e.Kind == "state" && e.Message == draining.Name+" is draining" })
+	drained := slices.IndexFunc(events, func(e control.Event) bool { return e.Kind == "drained" })
+	if agreed < 0 || drained < agreed {
+		t.Errorf("the drain ended before the members had agreed on it: %+v", events)
+	}
 }
 
 // TestOrderlyLeave restarts members one after the other under load.
