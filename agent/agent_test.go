@@ -2,6 +2,7 @@ package agent
 
 import (
 	"errors"
+	"log/slog"
 	"strings"
 	"testing"
 
@@ -111,4 +112,30 @@ func TestDrains(t *testing.T) {
 			t.Errorf("%s: %v", c.name, got)
 		}
 	}
+}
+
+// TestLeftIsNotGuessed: before a draining member has counted, nobody says how many
+// connections it has left; least of all that it is none, or as many as in a drain before.
+func TestLeftIsNotGuessed(t *testing.T) {
+	l, now := alone(t)
+	l.log, l.events, l.now.wall = slog.New(slog.DiscardHandler), control.NewEventLog(10), now
+	l.reports = map[string]report{"n2": {Connections: 57}}
+	l.connections = 12
+	own, other := control.Member{Name: "n1", State: "draining"}, control.Member{Name: "n2", State: "draining"}
+	look := func(m control.Member, left int, counting bool) {
+		t.Helper()
+		if n, c := l.connectionsOf(m); n != left || c != counting {
+			t.Errorf("%s: %d left, counting %v; want %d, %v", m.Name, n, c, left, counting)
+		}
+	}
+	look(own, 0, true)
+	l.leftKnown = true
+	look(own, 12, false)
+	look(other, 57, false)
+	l.tell([]converge.Event{{Kind: "state", Member: "n2", Text: "n2 is draining"}})
+	look(other, 0, true)
+	l.reports["n2"] = report{Connections: 3}
+	look(other, 3, false)
+	other.State = "started"
+	look(other, 0, false)
 }

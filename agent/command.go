@@ -68,6 +68,7 @@ func (l *loop) act(c command) (done changed, kept <-chan error, err error) {
 		return changed{}, nil, err
 	}
 	l.drain = drain{}
+	l.leftKnown = l.leftKnown && next == before
 	if c.Action == control.Drain && c.Timeout > 0 {
 		l.drain.deadline = l.now.wall.Add(time.Duration(c.Timeout))
 	}

@@ -89,6 +89,7 @@ func (l *loop) onCensus(c census) error {
 	if !drains(a, l.machine.Self()) {
 		return nil
 	}
+	l.leftKnown = true
 	for _, p := range l.peers {
 		if p.Name != l.cfg.Member.Name {
 			l.send(p.Name, wire{Report: &report{Connections: l.connections}})
@@ -172,13 +173,18 @@ func (l *loop) drained(c census) error {
 	return l.changeState(converge.Stopped)
 }
 
-// connectionsOf is what is known of a member's connections while it drains.
-func (l *loop) connectionsOf(m control.Member) int {
+// connectionsOf is how many connections a member has left while it drains, or that nobody
+// has counted them since it does.
+func (l *loop) connectionsOf(m control.Member) (left int, counting bool) {
 	switch {
 	case m.State != converge.Draining.String():
-		return 0
+		return 0, false
 	case m.Name == l.cfg.Member.Name:
-		return l.connections
+		if !l.leftKnown {
+			return 0, true
+		}
+		return l.connections, false
 	}
-	return l.reports[m.Name].Connections
+	r, ok := l.reports[m.Name]
+	return r.Connections, !ok
 }

@@ -53,6 +53,9 @@ func (l *loop) tell(events []converge.Event) {
 	before, after := l.view, view{l.machine.Committed()}
 	l.view = after
 	for _, e := range events {
+		if e.Kind == "state" || e.Kind == "join" || e.Kind == "leave" {
+			delete(l.reports, e.Member) // of connections left in a drain before
+		}
 		if e.Kind != "converged" || after.assignment == nil {
 			l.event(e)
 			continue

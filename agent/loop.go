@@ -94,7 +94,8 @@ type loop struct {
 	counting    bool // a count of connections is under way
 	nextCount   time.Time
 	settled     settled
-	connections int // at the last count
+	connections int  // at the last count
+	leftKnown   bool // counted since this member drains
 
 	view   view            // the last one that events told of
 	askers map[string]told // by member: who asked for the last change of it

@@ -124,7 +124,7 @@ func (l *loop) members() []control.Member {
 		if p.Name == l.cfg.Member.Name {
 			m.State = l.machine.Self().State.String()
 		}
-		m.Connections = l.connectionsOf(m)
+		m.Connections, m.Counting = l.connectionsOf(m)
 		if m.Alive {
 			m.HeldBack = control.Duration(left(held, m.Priority))
 		}

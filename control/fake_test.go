@@ -152,9 +152,9 @@ func sample() Status {
 			{"http", "new", 10}, {"", "default-host", 3}, {"http", "new", 5},
 		}},
 		Members: []Member{
-			{"node1", 1, netip.MustParseAddr("192.0.2.1"), "started", true, 0, 0},
-			{"node2", 2, netip.MustParseAddr("192.0.2.2"), "draining", true, 12, 0},
-			{"node3", 3, netip.MustParseAddr("192.0.2.3"), "started", false, 0, 0},
+			{"node1", 1, netip.MustParseAddr("192.0.2.1"), "started", true, 0, false, 0},
+			{"node2", 2, netip.MustParseAddr("192.0.2.2"), "draining", true, 12, false, 0},
+			{"node3", 3, netip.MustParseAddr("192.0.2.3"), "started", false, 0, false, 0},
 		},
 		Rules: []Rule{{
 			Name: "http", VIP: "all", Protocol: portrules.TCP, Ports: "80-443", Mode: portrules.Multiple, Affinity: portrules.AffinitySingle,

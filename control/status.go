@@ -52,6 +52,7 @@ type Member struct {
 	State       string     `json:"state"` // started, draining, stopped or suspended
 	Alive       bool       `json:"alive"`
 	Connections int        `json:"connections"`         // left while draining
+	Counting    bool       `json:"counting,omitempty"`  // draining, and how many are left is not known yet
 	HeldBack    Duration   `json:"held_back,omitempty"` // not let in before this time is over, since it came and went
 }
 

@@ -72,7 +72,7 @@ func (d *drainWatch) look(w io.Writer, members []control.Member) (stopped bool, 
 		return true, nil
 	case "draining":
 		d.begun = true
-		d.show(w, connections(m.Connections)+" left")
+		d.show(w, left(m))
 		return false, nil
 	}
 	if d.begun {

@@ -573,6 +573,9 @@ func TestDrainWaits(t *testing.T) {
 	}{
 		{"to the end", []func(*control.Member){state("started"), draining(12), draining(12), draining(1), state("stopped")}, done,
 			"node2  draining\nnode2: 12 connections left\nnode2: 1 connection left\nnode2: stopped\n", ""},
+		{"counted later", []func(*control.Member){func(m *control.Member) { m.State, m.Connections, m.Counting = "draining", 0, true },
+			func(m *control.Member) { m.Connections, m.Counting = 3, false }, state("stopped")}, done,
+			"node2  draining\nnode2: counting its connections\nnode2: 3 connections left\nnode2: stopped\n", ""},
 		{"suspended meanwhile", []func(*control.Member){draining(1), state("suspended")}, done, "node2: suspended\n", ""},
 		{"started again", []func(*control.Member){draining(12), state("started")}, failed, "12 connections left\n", "node2 was started again"},
 		{"died", []func(*control.Member){draining(12), died}, failed, "12 connections left\n", "node2 left the cluster"},

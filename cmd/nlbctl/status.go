@@ -107,7 +107,7 @@ func (c *cli) memberTable(w io.Writer, s control.Status) {
 	for _, m := range s.Members {
 		var notes []string
 		if m.State == "draining" && m.Alive {
-			notes = append(notes, connections(m.Connections)+" left")
+			notes = append(notes, left(m))
 		}
 		if m.HeldBack > 0 {
 			notes = append(notes, "held back for "+time.Duration(m.HeldBack).String())
@@ -165,9 +165,13 @@ func orNobody(s string) string {
 	return s
 }
 
-func connections(n int) string {
-	if n == 1 {
-		return "1 connection"
+// left is how much a draining member has to wait for.
+func left(m control.Member) string {
+	switch {
+	case m.Counting:
+		return "counting its connections"
+	case m.Connections == 1:
+		return "1 connection left"
 	}
-	return fmt.Sprintf("%d connections", n)
+	return fmt.Sprintf("%d connections left", m.Connections)
 }
