@@ -46,8 +46,8 @@ func (g *guard) ingress(own net.HardwareAddr) []rule {
 		{isMark(g.way.mark), setMark(0), setPacket(unix.PACKET_HOST), accept},
 		{equal(link, 12, 0x81, 0x00), otherVLAN(), accept},
 		{equal(link, 12, 0x88, 0xa8), otherVLAN(), accept},
-		{protocol(etherTypeVLAN), noVLAN(), drop},
-		{protocol(etherTypeQinQ), noVLAN(), drop},
+		{secondTag(etherTypeVLAN), noVLAN(), drop},
+		{secondTag(etherTypeQinQ), noVLAN(), drop},
 		{arp, in(g.v4, arpSender), drop},
 		{arp, in(g.v4, arpTarget), arpReply, broadcast, accept},
 		{arp, in(g.v4, arpTarget), arpReply, toOwn, accept},
@@ -168,12 +168,22 @@ func otherVLAN() step {
 	}
 }
 
-// EtherTypes of tags (IEEE 802.1Q). What the kernel calls the protocol of a frame is one
-// of them where there is a second tag behind the one that it has taken off.
+// EtherTypes of tags (IEEE 802.1Q).
 const (
 	etherTypeVLAN = 0x8100
 	etherTypeQinQ = 0x88a8
 )
+
+// secondTag matches frames with a tag behind the one that the kernel has taken off: it calls
+// that tag the protocol of the frame. It is compared as a range, because nft 1.0.6 aborts
+// when it lists a rule in which an equal protocol of a tag is followed by bytes of the packet.
+func secondTag(etherType uint16) step {
+	b := binary.BigEndian.AppendUint16(nil, etherType)
+	return step{
+		&expr.Meta{Key: expr.MetaKeyPROTOCOL, Register: register},
+		&expr.Range{Op: expr.CmpOpEq, Register: register, FromData: b, ToData: b},
+	}
+}
 
 // noVLAN matches a second tag that only gives the frame a priority. The kernel takes that
 // off as well, but later, and would find a packet that nobody has judged.
