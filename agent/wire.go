@@ -1,7 +1,12 @@
 package agent
 
 import (
+	"bytes"
+	"compress/gzip"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
 
 	"github.com/opennlb/opennlb/control"
 	"github.com/opennlb/opennlb/converge"
@@ -56,11 +61,54 @@ func (l *loop) send(to string, w wire) {
 
 func (l *loop) encode(w wire) []byte {
 	data, err := json.Marshal(w)
+	if err == nil && len(data) > membership.MaxReliable {
+		data, err = pack(data)
+	}
 	if err != nil {
 		l.log.Error("encode message", "error", err)
 		return nil
 	}
 	return data
+}
+
+// maxUnpacked bounds, in bytes, what a packed message may hold: three times the largest
+// assignment, see TestLargestMessage.
+const maxUnpacked = 24 << 20
+
+// pack compresses what is too large to be sent as it is: the assignment of a large cluster, where
+// rules have weights of their own. The smaller ones are not worth the time.
+func pack(data []byte) ([]byte, error) {
+	var b bytes.Buffer
+	z, err := gzip.NewWriterLevel(&b, gzip.BestSpeed)
+	if err != nil {
+		return nil, err
+	}
+	_, err = z.Write(data)
+	err = errors.Join(err, z.Close())
+	return b.Bytes(), err
+}
+
+// unpack returns what pack was given, and any other message as it is.
+func unpack(data []byte) ([]byte, error) {
+	if !bytes.HasPrefix(data, []byte{0x1f, 0x8b}) { // RFC 1952; JSON begins otherwise
+		return data, nil
+	}
+	z, err := gzip.NewReader(bytes.NewReader(data))
+	if err != nil {
+		return nil, err
+	}
+	all, err := io.ReadAll(io.LimitReader(z, maxUnpacked+1))
+	if err == nil && len(all) > maxUnpacked {
+		err = fmt.Errorf("it holds more than %d bytes", maxUnpacked)
+	}
+	return all, err
+}
+
+func decode(data []byte) (w wire, err error) {
+	if data, err = unpack(data); err == nil {
+		err = json.Unmarshal(data, &w)
+	}
+	return w, err
 }
 
 func (w *wire) reliable() bool {
@@ -86,8 +134,8 @@ func (l *loop) sendAll(envelopes []converge.Envelope) {
 // onMessage takes what another member sent. Membership has proven that the
 // sender holds the cluster key and is who it says.
 func (l *loop) onMessage(msg membership.Message) error {
-	var w wire
-	if err := json.Unmarshal(msg.Data, &w); err != nil {
+	w, err := decode(msg.Data)
+	if err != nil {
 		l.log.Warn("drop a message that cannot be decoded: do all members run the same version?", "from", msg.From, "error", err)
 		return nil
 	}

@@ -230,6 +230,9 @@ func (m *Membership) Stats() Stats { return m.count.read() }
 func (m *Membership) Send(to string, data []byte, reliable bool) {
 	if len(data) > MaxReliable {
 		m.count.tooLarge.Add(1)
+		if m.every.allow("too large") {
+			m.log.Error("message not sent: it is larger than members take", "to", to, "bytes", len(data), "limit", MaxReliable)
+		}
 		return
 	}
 	c, o, ok := m.roster.find(to)
