@@ -9,6 +9,7 @@ func (m *Machine) Connections(now time.Time, live []Bitmap) Output {
 	if !m.settled() || len(live) != len(m.flags) {
 		return m.step()
 	}
+	changed := false
 	for i := range m.committed.Tables {
 		t := &m.committed.Tables[i]
 		held := t.holding(m.self.Priority)
@@ -23,10 +24,11 @@ func (m *Machine) Connections(now time.Time, live []Bitmap) Output {
 		}
 		before := *held
 		held.and(&used)
-		if *held != before {
-			m.heldPause = m.heldEvery()
-			m.activate()
-		}
+		changed = changed || *held != before
+	}
+	if changed {
+		m.heldPause = m.heldEvery()
+		m.activate() // once: that of hundreds of tables takes milliseconds
 	}
 	return m.step()
 }

@@ -1,7 +1,9 @@
 package converge
 
 import (
+	"fmt"
 	"testing"
+	"time"
 
 	"github.com/opennlb/opennlb/portrules"
 )
@@ -105,4 +107,48 @@ func TestStoppedMemberHoldsNothing(t *testing.T) {
 	if m.Holding() != 0 || *out.Install.table(0) != (portrules.Buckets{}) {
 		t.Error("a member that stops still answers")
 	}
+}
+
+// TestConnectionsOfManyTables: that every one of hundreds of tables holds less than before costs
+// about as much as their commit, not as much for each: the lease would be over.
+func TestConnectionsOfManyTables(t *testing.T) {
+	p := &Plan{Version: 1, Digest: "many"}
+	members := infos(1, 2)
+	for i := range members {
+		members[i].Shares = make(map[string]Share)
+	}
+	for i := range portrules.MaxRules {
+		name := fmt.Sprintf("r%d", i)
+		p.Rules = append(p.Rules, Rule{Name: name, Match: name, Mode: portrules.Multiple})
+		members[0].Shares[name] = Share{Weight: uint8(1 + i%100), Priority: 1}
+		members[1].Shares[name] = Share{Weight: uint8(1 + i/100), Priority: 2}
+	}
+	before := build(nil, members[:1], p)
+	a := build(before, members, p)
+	a.Epoch = Epoch{N: 6, By: 1, Instance: members[0].Instance}
+	m := New(Config{Plan: p, Timing: DefaultTiming, Lease: simLease}, members[0], t0)
+	m.Peers(t0, peersOf(1, 2))
+	m.promise(a)
+	least := func(f func()) time.Duration {
+		shortest := time.Hour
+		for range 5 {
+			began := time.Now()
+			f()
+			shortest = min(shortest, time.Since(began))
+		}
+		return shortest
+	}
+	live := make([]Bitmap, len(p.Rules)+1)
+	commit := least(func() { m.commit(a.clone()) })
+	count := least(func() {
+		m.commit(a.clone())
+		m.Connections(t0, live)
+	})
+	if n := m.Holding(); len(a.Tables) < 200 || n > 0 {
+		t.Errorf("%d tables, %d buckets are still held", len(a.Tables), n)
+	}
+	if count > 20*commit {
+		t.Errorf("a count of connections takes %s, a commit %s", count, commit)
+	}
+	t.Logf("%d tables: a commit takes %s, with a count of connections %s", len(a.Tables), commit, count)
 }
