@@ -109,6 +109,9 @@ func union(a, b []netip.Addr) []netip.Addr {
 	return all
 }
 
+// outrunEvery is how often a member in no view does so.
+const outrunEvery = time.Second
+
 func (l *loop) onTick() error {
 	l.countConnections()
 	l.lookForServices()
@@ -116,6 +119,10 @@ func (l *loop) onTick() error {
 	l.savePlan()
 	if err := l.keepStep(); err != nil {
 		return err
+	}
+	if !l.machine.Serving() && l.now.wall.Sub(l.outrun) >= outrunEvery {
+		l.outrun = l.now.wall
+		l.membership.Outrun() // who is out may have been set back in time, and must be heard
 	}
 	err := l.apply(l.machine.Tick(l.now.wall))
 	if l.ready != nil && l.converged() {

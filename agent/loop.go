@@ -75,6 +75,7 @@ type loop struct {
 	keeper     *keeper     // nil without member.retain_state
 	wake       *time.Timer // the machine wants to be stepped then
 	peers      membership.Snapshot
+	outrun     time.Time                  // when membership was told to, last
 	known      map[string]membership.Peer // every member ever seen, by name
 	reports    map[string]report
 	waiting    map[uint64]func(reply) // commands without a reply

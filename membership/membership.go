@@ -254,6 +254,20 @@ func (m *Membership) Send(to string, data []byte, reliable bool) {
 	}
 }
 
+// Outrun numbers what is sent from now on above all that this process may have sent in a past
+// that it knows nothing of: a virtual machine that was set back to a snapshot of its memory
+// numbers messages as before, and the others would take them for replays for as long as
+// that past was.
+func (m *Membership) Outrun() {
+	now := uint64(time.Now().UnixMicro())
+	for {
+		sent := m.seq.Load()
+		if sent >= now || m.seq.CompareAndSwap(sent, now) {
+			return
+		}
+	}
+}
+
 // watchHealth keeps a member that was cut off from believing itself alone:
 // snapshots wait until it has looked for the others again.
 func (m *Membership) watchHealth(ctx context.Context) {

@@ -237,3 +237,36 @@ func TestReplayOnLoopback(t *testing.T) {
 	all[0].Send("n02", []byte("new"), true)
 	receive(all[1], 1)
 }
+
+// TestOutrun: a process that was set back to an earlier moment is not taken for somebody who
+// repeats what was recorded; and what was sent before that counts no more.
+func TestOutrun(t *testing.T) {
+	bubble(t, func(t *testing.T, seg *segment) {
+		all := cluster(t, seg, 2)
+		a, b := all[0], all[1]
+		say := func(want int) {
+			t.Helper()
+			a.Send("n02", []byte("datagram"), false)
+			a.Send("n02", []byte("reliable"), true)
+			time.Sleep(100 * time.Millisecond)
+			if n := len(b.Messages()); n != want {
+				t.Fatalf("%d of 2 arrived, want %d", n, want)
+			}
+			for range want {
+				<-b.Messages()
+			}
+		}
+		for range 20 {
+			say(2)
+		}
+		for range 3 {
+			snapshot := a.seq.Load() / 2
+			say(2)
+			a.seq.Store(snapshot)
+			say(0)
+			a.Outrun()
+			say(2)
+			time.Sleep(time.Second)
+		}
+	})
+}
