@@ -94,7 +94,7 @@ func (m *Machine) outdated(i Info) bool {
 	return m.gone(i) || i.peer() == m.self.peer() && i.Version != m.self.Version
 }
 
-func (m *Machine) isBanned(p Peer) bool { _, ok := m.banned[p]; return ok }
+func (m *Machine) isBanned(p Peer) bool { return m.banned[p].out }
 
 func (m *Machine) abandon() { m.proposal = nil }
 

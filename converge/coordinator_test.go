@@ -150,6 +150,54 @@ func TestSilentMemberIsLeftOut(t *testing.T) {
 	}
 }
 
+// TestMuteMemberIsAskedEverMoreRarely: a live member that speaks and never answers a Prepare,
+// as when only datagrams reach it, must not cost an epoch every second for ever.
+func TestMuteMemberIsAskedEverMoreRarely(t *testing.T) {
+	m := inView(1, agreement(5, 1, nil, infos(1, 2)))
+	m.Peers(t0, peersOf(1, 2, 3))
+	answers := func(out Output, p *Assignment, now time.Time) Output {
+		if p == nil {
+			return out
+		}
+		return m.Receive(now, msg(2, Message{Prepared: &Prepared{Epoch: p.Epoch}}))
+	}
+	asked, now := 0, t0
+	var last *Assignment
+	for end := t0.Add(time.Minute); now.Before(end); now = now.Add(simTick) {
+		p := answer(m.Tick(now), prepare)
+		if p == nil {
+			p = answer(m.Receive(now, wordOf(3, 1, Epoch{}, m.seen)), prepare)
+		}
+		if p != nil && (last == nil || p.Epoch != last.Epoch) {
+			last = p
+			if p.has(info(3).peer()) {
+				asked++
+			}
+		}
+		answers(Output{}, p, now)
+	}
+	if asked < 5 || asked > 10 {
+		t.Errorf("asked it with %d epochs in a minute, want 5 to 10", asked)
+	}
+	if m.Committed().has(info(3).peer()) || m.Committed().Epoch != last.Epoch && last.has(info(3).peer()) == false {
+		t.Errorf("epoch %d is in force, epoch %d was proposed last", m.Committed().Epoch.N, last.Epoch.N)
+	}
+	// Now it can be reached.
+	for end := now.Add(maxBan + time.Second); now.Before(end) && !m.Committed().has(info(3).peer()); now = now.Add(simTick) {
+		p := answer(m.Tick(now), prepare)
+		if p == nil {
+			p = answer(m.Receive(now, wordOf(3, 1, Epoch{}, m.seen)), prepare)
+		}
+		if p != nil && p.has(info(3).peer()) {
+			m.Receive(now, msg(3, Message{Prepared: &Prepared{Epoch: p.Epoch}}))
+		}
+		answers(Output{}, p, now)
+	}
+	if !m.Committed().has(info(3).peer()) || len(m.banned) > 0 {
+		t.Errorf("epoch %d of %d members, %v noted: want n3 in, and nothing", m.Committed().Epoch.N, len(m.Committed().Members), m.banned)
+	}
+}
+
 func TestDeathDuringProposal(t *testing.T) {
 	m, p := propose(t)
 	out := m.Peers(t0, peersOf(2))

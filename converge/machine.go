@@ -67,7 +67,7 @@ type Machine struct {
 	alive  []Peer            // both, by priority, each once
 	since  map[Peer]time.Time
 	words  map[uint8]word
-	banned map[Peer]time.Time // left out for not answering, until it speaks again
+	banned map[Peer]ban
 
 	seen      uint64      // highest epoch number met
 	promised  Epoch       // nothing below it is followed
@@ -179,7 +179,7 @@ func New(cfg Config, self Info, now time.Time) *Machine {
 		trust:   make(map[uint8]voucher),
 		since:   make(map[Peer]time.Time),
 		words:   make(map[uint8]word),
-		banned:  make(map[Peer]time.Time),
+		banned:  make(map[Peer]ban),
 		flaps:   make(map[uint8]flaps),
 		plan:    cfg.Plan,
 		refused: make(map[Stamp]string),

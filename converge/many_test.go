@@ -101,7 +101,7 @@ func TestCommitLiftsBan(t *testing.T) {
 	m := inView(2, agreement(5, 2, nil, infos(2, 3)))
 	m.Peers(t0, peersOf(1, 2, 3))
 	n1 := info(1).peer()
-	m.banned[n1] = t0
+	m.ban([]Peer{n1})
 	next := agreement(6, 1, m.Committed(), infos(1, 2, 3))
 	m.Receive(t0, msg(1, Message{Prepare: next}))
 	m.Receive(t0, msg(1, Message{Announce: &Announce{Epoch: next.Epoch, View: next.mask(), Stamp: first.Stamp()}}))

@@ -61,7 +61,7 @@ func (m *Machine) onInfo(from Peer, msg *InfoMsg) {
 		w.Plan = old.Plan
 	}
 	m.words[from.Priority] = w
-	delete(m.banned, from)
+	m.unban(from)
 	if msg.View == (Epoch{}) && m.committed != nil {
 		m.sendInfo(from) // lest it founds a cluster of its own
 	}

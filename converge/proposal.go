@@ -163,13 +163,41 @@ func (m *Machine) askToRelease(p *proposal) {
 	}
 }
 
-// ban leaves out who is alive and does not answer, until it speaks.
+// ban is what is noted of a live member that did not answer a proposal, until it is in a view.
+type ban struct {
+	times int
+	out   bool      // left out,
+	until time.Time // at least until then
+}
+
+// maxBan bounds how long a member is left out that does not answer time and again.
+const maxBan = 15 * time.Second
+
+// ban leaves out who is alive and does not answer, until it speaks. One that speaks, is asked
+// again and still does not answer cannot be reached one way: each time costs all an epoch, and
+// delays what else is to be agreed on, so it is asked ever more rarely.
 func (m *Machine) ban(mute []Peer) {
 	for _, p := range mute {
-		m.banned[p] = m.now
-		m.event("refused", "%s does not answer although it is alive: left out until it speaks", p.Name)
+		b := m.banned[p]
+		b.times, b.out, b.until = b.times+1, true, m.now
+		if b.times == 1 {
+			m.event("refused", "%s does not answer although it is alive: left out until it speaks", p.Name)
+		} else {
+			pause := min(m.cfg.Timing.GiveUp<<min(b.times-2, 10), maxBan)
+			b.until = m.now.Add(pause)
+			m.event("refused", "%s does not answer although it is alive, %d times by now: left out for %s; see whether membership.port is open to it for TCP, too", p.Name, b.times, pause)
+		}
+		m.banned[p] = b
 	}
 	m.abandon()
+}
+
+// unban lets in, with the next epoch, who has spoken.
+func (m *Machine) unban(p Peer) {
+	if b := m.banned[p]; b.out && !m.now.Before(b.until) {
+		b.out = false
+		m.banned[p] = b
+	}
 }
 
 func (m *Machine) finish() {
