@@ -16,9 +16,12 @@ type Epoch struct {
 	Instance uint64 `json:"instance"`
 }
 
-// maxEpoch is beyond what any cluster reaches: a peer that claims more is mistaken,
-// and must not use the numbers up.
-const maxEpoch = 1 << 62
+// maxEpoch is beyond what any cluster reaches. A peer that claims to have seen more than
+// maxSeen is mistaken, and must not use up the numbers that are left.
+const (
+	maxEpoch = 1 << 62
+	maxSeen  = maxEpoch - 1<<40
+)
 
 // above reports whether e may follow promise p. Equal numbers by different
 // coordinators exclude each other: the first one promised stays.

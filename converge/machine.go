@@ -168,6 +168,9 @@ type Event struct {
 
 // New returns a member that is in no view.
 func New(cfg Config, self Info, now time.Time) *Machine {
+	if cfg.Seen > maxSeen {
+		cfg.Seen = 0 // what was kept is damaged
+	}
 	self.Version = 1
 	self.Newcomer = cfg.Newcomer
 	m := &Machine{

@@ -93,6 +93,28 @@ func hasEvent(out Output, kind string) bool {
 	return slices.ContainsFunc(out.Events, func(e Event) bool { return e.Kind == kind })
 }
 
+// TestEpochsAreNotUsedUp: whatever number somebody claims to have seen, or the disk does, the
+// next epoch is one that the others follow.
+func TestEpochsAreNotUsedUp(t *testing.T) {
+	for _, claim := range []uint64{maxSeen, maxSeen + 1, maxEpoch - 1, maxEpoch, 1<<64 - 1} {
+		m := inView(1, agreement(5, 1, nil, infos(1, 2)))
+		m.Receive(t0, wordOf(2, 1, Epoch{N: 5, By: 1, Instance: info(1).Instance}, claim))
+		m.Receive(t0, msg(2, Message{Announce: &Announce{Epoch: Epoch{N: claim, By: 2}, View: 3}}))
+		m.Beacon(t0, Beacon{Epoch: Epoch{N: claim, By: 9}, View: 3})
+		p := answer(m.SetState(t0, Draining), prepare)
+		if p == nil || p.valid() != nil {
+			t.Fatalf("after a claim of %d proposes what nobody can take", claim)
+		}
+		m = New(Config{Plan: first, Timing: DefaultTiming, Lease: simLease, Seen: claim}, info(1), t0)
+		for now := t0; now.Before(t0.Add(2 * DefaultTiming.Alone)); now = now.Add(simTick) {
+			m.Tick(now)
+		}
+		if a := m.Committed(); a == nil || a.valid() != nil {
+			t.Errorf("with %d on the disk founds what nobody can take", claim)
+		}
+	}
+}
+
 func TestPromise(t *testing.T) {
 	five := agreement(5, 1, nil, infos(1, 2, 3))
 	seven := agreement(7, 1, five, infos(1, 2, 3))

@@ -35,7 +35,7 @@ func (m *Machine) Receive(now time.Time, msg Message) Output {
 
 // see raises the number that the next proposal must exceed.
 func (m *Machine) see(n uint64) {
-	if n < maxEpoch {
+	if n <= maxSeen {
 		m.seen = max(m.seen, n)
 	}
 }
@@ -71,7 +71,7 @@ func (m *Machine) onPrepare(from Peer, a *Assignment) {
 	if a.valid() != nil || a.Epoch.By != from.Priority || a.Epoch.Instance != from.Instance || !a.has(m.self.peer()) {
 		return
 	}
-	m.see(a.Epoch.N)
+	m.seen = max(m.seen, a.Epoch.N)
 	if me, _ := a.Member(m.self.Priority); m.cfg.Newcomer && m.committed == nil && me.Version < m.self.Version {
 		m.reject(from, a, "knows this member only as it was in its view")
 		return
