@@ -24,10 +24,11 @@ type drain struct {
 
 // census is who was connected to a VIP at one moment.
 type census struct {
-	epoch uint64
-	conns []sockets.Conn
-	kept  []dataplane.Client // that stay with this member, see keeping
-	err   error
+	epoch    uint64
+	conns    []sockets.Conn
+	clients  int               // beside them: that stay with this member, see keeping, and have no connection
+	occupied []converge.Bitmap // by slot: the buckets of both
+	err      error
 }
 
 // countConnections starts a count while this member keeps connections in buckets
@@ -44,12 +45,16 @@ func (l *loop) countConnections() {
 		return
 	}
 	l.counting, l.nextCount = true, l.now.wall.Add(countEvery)
-	vips, some := l.vips, l.keep.some
+	vips, policy, keep := l.vips, l.policy, keeping{rules: l.keep.rules, slot: l.keep.slot, some: l.keep.some} // none of it is changed in place
 	go func() {
 		conns, err := connections(vips, l.engine.FollowsNAT())
-		c := census{epoch: a.Epoch.N, conns: conns, err: err}
-		if some && err == nil {
-			c.kept, c.err = l.engine.Clients()
+		var kept []dataplane.Client
+		if keep.some && err == nil {
+			kept, err = l.engine.Clients()
+		}
+		c := census{epoch: a.Epoch.N, err: err}
+		if err == nil {
+			c.take(policy, keep, conns, kept)
 		}
 		l.counted <- c // has room for the only one under way
 	}()
@@ -81,9 +86,8 @@ func (l *loop) onCensus(c census) error {
 		l.log.Warn("count connections", "error", c.err)
 		return nil
 	}
-	c.kept = slices.DeleteFunc(c.kept, func(o dataplane.Client) bool { return !l.keep.keeps(o) })
-	l.connections = len(c.conns) + l.unconnected(c)
-	if err := l.apply(l.machine.Connections(l.now.wall, l.occupied(c))); err != nil {
+	l.connections = len(c.conns) + c.clients
+	if err := l.apply(l.machine.Connections(l.now.wall, c.occupied)); err != nil {
 		return err
 	}
 	if !drains(a, l.machine.Self()) {
@@ -108,39 +112,29 @@ func drains(a *converge.Assignment, self converge.Info) bool {
 	return ok && me.Instance == self.Instance && me.State == converge.Draining
 }
 
-// unconnected counts the clients of a census that have no connection.
-func (l *loop) unconnected(c census) int {
+// take counts connections, and clients that stay, and maps them to the buckets of each slot. Of
+// many, with many rules, that takes longer than a lease: it is not for the loop.
+func (c *census) take(p *portrules.Policy, keep keeping, conns []sockets.Conn, kept []dataplane.Client) {
+	c.conns, c.occupied = conns, make([]converge.Bitmap, len(p.Rules)+1)
 	connected := make(map[portrules.ClientKey]bool)
-	for _, conn := range c.conns {
-		if rule := l.policy.Lookup(conn.Local.Addr(), portrules.TCP, conn.Local.Port()); rule >= 0 {
-			connected[l.policy.ClientKey(rule, portrules.ProtoTCP, portrules.Flow{Src: conn.Remote, Dst: conn.Local})] = true
-		}
-	}
-	n := 0
-	for _, o := range c.kept {
-		if !connected[o.Key] {
-			n++
-		}
-	}
-	return n
-}
-
-// occupied maps connections, and clients that stay, to the buckets of each slot.
-func (l *loop) occupied(counted census) []converge.Bitmap {
-	slots := make([]converge.Bitmap, len(l.cluster.Rules)+1)
-	for _, o := range counted.kept {
-		slots[l.keep.slot[o.Key.Rule]].Set(int(o.Key.Bucket))
-	}
-	for _, c := range counted.conns {
-		rule := l.policy.Lookup(c.Local.Addr(), portrules.TCP, c.Local.Port())
-		bucket := l.policy.BucketOf(rule, netip.AddrPortFrom(c.Remote.Addr(), c.Remote.Port()))
+	kept = slices.DeleteFunc(kept, func(o dataplane.Client) bool { return !keep.keeps(o) })
+	for _, conn := range conns {
+		rule := p.Lookup(conn.Local.Addr(), portrules.TCP, conn.Local.Port())
 		slot := rule
 		if rule < 0 {
-			slot = len(slots) - 1
+			slot = len(p.Rules)
 		}
-		slots[slot].Set(bucket)
+		c.occupied[slot].Set(p.BucketOf(rule, conn.Remote))
+		if rule >= 0 && len(kept) > 0 {
+			connected[p.ClientKey(rule, portrules.ProtoTCP, portrules.Flow{Src: conn.Remote, Dst: conn.Local})] = true
+		}
 	}
-	return slots
+	for _, o := range kept {
+		c.occupied[keep.slot[o.Key.Rule]].Set(int(o.Key.Bucket))
+		if !connected[o.Key] {
+			c.clients++
+		}
+	}
 }
 
 // drained ends a drain when no connection is left and no client that stays, or no time.
@@ -151,11 +145,13 @@ func (l *loop) drained(c census) error {
 	case left == 0:
 		l.event(converge.Event{Kind: "drained", Text: "the last connection closed"})
 	case late:
-		for _, c := range conns {
-			if err := sockets.Kill(c); err != nil {
-				l.log.Warn("close a connection left at the end of the drain", "client", c.Remote, "error", err)
+		go func() { // of many that takes longer than a lease
+			for _, c := range conns {
+				if err := sockets.Kill(c); err != nil {
+					l.log.Warn("close a connection left at the end of the drain", "client", c.Remote, "error", err)
+				}
 			}
-		}
+		}()
 		text := "the time is over: " + plural(len(conns), "connection") + " closed"
 		if n := left - len(conns); n > 0 {
 			text += ", " + plural(n, "client") + " without one let go"
