@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"encoding/json"
 	"log/slog"
 	"strings"
 	"testing"
@@ -9,7 +8,6 @@ import (
 
 	"github.com/opennlb/opennlb/converge"
 	"github.com/opennlb/opennlb/dataplane"
-	"github.com/opennlb/opennlb/membership"
 	"github.com/opennlb/opennlb/portrules"
 )
 
@@ -35,7 +33,7 @@ func FuzzMessage(f *testing.F) {
 		`{"report":{"connections":-1}}`,
 		`{"ask_clients":{}}`,
 		`{"clients":{"id":1,"epoch":1,"all":true,"part":0,"parts":1,"clients":"AAAAAAAAAAcAAQAAAAEAAAAAAAAAAAAA//8KAAABAFA="}}`,
-		`{"clients":{"parts":-1}}`, `{}`, `null`, `[`,
+		`{"clients":{"parts":-1}}`, `{}`, `null`, `[`, "\x1f\x8b",
 	} {
 		f.Add([]byte(seed))
 	}
@@ -48,25 +46,23 @@ func FuzzMessage(f *testing.F) {
 		l.log, l.engine, l.keep = slog.New(slog.DiscardHandler), noEngine{}, newKeeping(l.cfg.Cluster.Rules)
 		l.reports, l.waiting = map[string]report{}, map[uint64]func(reply){1: func(reply) {}}
 
-		var w wire
-		if json.Unmarshal(data, &w) == nil {
-			switch {
-			case w.Converge != nil:
-				return
-			case w.Command != nil && w.Command.Ask != nil:
-				if finish, err := l.answerTo(*w.Command.Ask); (finish == nil) == (err == nil) {
-					t.Fatalf("neither answer nor error: %v", err)
-				}
-				return
-			case w.Command != nil:
-				if s, err := nextState(converge.Started, w.Command.Action); err == nil && strings.Contains(s.String(), "(") {
-					t.Fatalf("state %v", s)
-				}
-				return
+		w, err := decode(data)
+		switch {
+		case err != nil || w.Converge != nil:
+			return
+		case w.Command != nil && w.Command.Ask != nil:
+			if finish, err := l.answerTo(*w.Command.Ask); (finish == nil) == (err == nil) {
+				t.Fatalf("neither answer nor error: %v", err)
 			}
+			return
+		case w.Command != nil:
+			if s, err := nextState(converge.Started, w.Command.Action); err == nil && strings.Contains(s.String(), "(") {
+				t.Fatalf("state %v", s)
+			}
+			return
 		}
 		for range 3 {
-			if err := l.onMessage(membership.Message{From: "n2", Instance: 9, Data: data}); err != nil {
+			if err := l.onMessage(heard{"n2", 9, w}); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -53,6 +53,7 @@ type loop struct {
 	counted   chan census
 	looked    chan services
 	read      chan table
+	heard     chan heard
 	done      chan struct{}
 	beat      atomic.Int64 // dataplane.Instant of the last step
 	listing   sync.Mutex   // of clients, see backend.clientsOf; not for the loop
@@ -159,6 +160,7 @@ func newLoop(cfg *config.Config, begin start, opt Options) *loop {
 		counted:   make(chan census, 1),
 		looked:    make(chan services, 1),
 		read:      make(chan table, 1),
+		heard:     make(chan heard),
 		done:      make(chan struct{}),
 		machine: converge.New(converge.Config{
 			Plan: begin.cluster.plan, Timing: timing.converge, Lease: timing.lease, Dampening: converge.DefaultDampening,
@@ -189,6 +191,7 @@ func (l *loop) run(stop, tasks context.Context, links <-chan l2.LinkEvent, repor
 	defer l.engine.Renew(0) //nolint:errcheck // the lease ends anyway
 	ticker := time.NewTicker(l.timing.tick)
 	defer ticker.Stop()
+	go l.hear()
 	stopping := stop.Done()
 	var giveUp <-chan time.Time
 	for {
@@ -198,7 +201,7 @@ func (l *loop) run(stop, tasks context.Context, links <-chan l2.LinkEvent, repor
 			step = l.onTick
 		case peers := <-l.membership.Snapshots():
 			step = func() error { return l.onPeers(peers) }
-		case msg := <-l.membership.Messages():
+		case msg := <-l.heard:
 			step = func() error { return l.onMessage(msg) }
 		case b, ok := <-l.engine.Beacons():
 			if !ok {

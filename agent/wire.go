@@ -131,32 +131,57 @@ func (l *loop) sendAll(envelopes []converge.Envelope) {
 	}
 }
 
+// heard is what another member sent, decoded.
+type heard struct {
+	from     string
+	instance uint64
+	wire     wire
+}
+
+// hear decodes, beside the loop and in their order, the messages of other members: one of
+// some megabytes takes a good part of a lease.
+func (l *loop) hear() {
+	for {
+		select {
+		case msg := <-l.membership.Messages():
+			w, err := decode(msg.Data)
+			if err != nil {
+				l.log.Warn("drop a message that cannot be decoded: do all members run the same version?", "from", msg.From, "error", err)
+				continue
+			}
+			select {
+			case l.heard <- heard{msg.From, msg.Instance, w}:
+			case <-l.done:
+				return
+			}
+		case <-l.done:
+			return
+		}
+	}
+}
+
 // onMessage takes what another member sent. Membership has proven that the
 // sender holds the cluster key and is who it says.
-func (l *loop) onMessage(msg membership.Message) error {
-	w, err := decode(msg.Data)
-	if err != nil {
-		l.log.Warn("drop a message that cannot be decoded: do all members run the same version?", "from", msg.From, "error", err)
-		return nil
-	}
+func (l *loop) onMessage(msg heard) error {
+	w := msg.wire
 	switch {
 	case w.Converge != nil:
-		if f := w.Converge.From; f.Name != msg.From || f.Instance != msg.Instance {
+		if f := w.Converge.From; f.Name != msg.from || f.Instance != msg.instance {
 			return nil // says it is another than the one who sent it
 		}
 		return l.apply(l.machine.Receive(l.now.wall, *w.Converge))
 	case w.Command != nil:
-		return l.onCommand(msg.From, *w.Command)
+		return l.onCommand(msg.from, *w.Command)
 	case w.Reply != nil:
 		l.onReply(*w.Reply)
 	case w.Report != nil:
-		l.reports[msg.From] = *w.Report
+		l.reports[msg.from] = *w.Report
 	case w.Told != nil:
-		l.onTold(msg.From, *w.Told)
+		l.onTold(msg.from, *w.Told)
 	case w.AskClients != nil:
-		l.keep.asked[msg.From] = true
+		l.keep.asked[msg.from] = true
 	case w.Clients != nil:
-		return l.onClients(msg.From, *w.Clients)
+		return l.onClients(msg.from, *w.Clients)
 	}
 	return nil
 }
