@@ -118,7 +118,7 @@ func (m *member) live(ctx context.Context) (err error) {
 	// The tasks outlive ctx until the loop has handed over what this member owns.
 	tasks, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	links, err := l2.Watch(tasks, cfg.Member.Interface)
+	links, err := l2.Watch(tasks, iface.Name)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -154,6 +156,7 @@ func TestWatch(t *testing.T) {
 			}
 		}
 	}
+	await("the beginning", func(e LinkEvent) bool { return e.Present && e.Up && e.Index == old.Index })
 	h.ip("link", "set", "eth0", "down")
 	await("down", func(e LinkEvent) bool { return e.Present && !e.Up && e.Index == old.Index })
 	h.ip("link", "set", "eth0", "up")
@@ -171,6 +174,50 @@ func TestWatch(t *testing.T) {
 	cancel()
 	for range events { // closed
 	}
+}
+
+// Of more changes than the socket has room for some are lost: the watch goes on, and tells how
+// the interface is now.
+func TestWatchOutlastsOverflow(t *testing.T) {
+	h := newSegment(t).host(1)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	var w *watcher
+	h.do(func() (err error) {
+		w, err = newWatcher("eth0")
+		return err
+	})
+	var lines strings.Builder
+	for n := range 3000 {
+		fmt.Fprintf(&lines, "link set eth0 alias x%d\n", n)
+	}
+	lines.WriteString("link set eth0 down\n")
+	batch := filepath.Join(t.TempDir(), "batch")
+	if err := os.WriteFile(batch, []byte(lines.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h.ip("-batch", batch) // nobody reads meanwhile
+	go w.run(ctx)
+	await := func(up bool) {
+		t.Helper()
+		timeout := time.After(patience)
+		for {
+			select {
+			case e, ok := <-w.events:
+				if !ok {
+					t.Fatal("the watch has ended")
+				}
+				if e.Present && e.Up == up {
+					return
+				}
+			case <-timeout:
+				t.Fatalf("never up: %t", up)
+			}
+		}
+	}
+	await(false)
+	h.ip("link", "set", "eth0", "up")
+	await(true)
 }
 
 // The same interface opened from another goroutine keeps to its namespace.

@@ -2,10 +2,12 @@ package l2
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -17,47 +19,105 @@ type LinkEvent struct {
 	MAC     net.HardwareAddr // the interface's own address
 }
 
-// Watch reports changes of the interface with this name in the current network
-// namespace, until ctx ends or netlink fails; then the channel is closed. Only
-// the latest state matters, so a slow reader misses intermediate ones.
+// Watch reports the state of the interface with this name in the current network
+// namespace, and then its changes, until ctx ends or netlink fails; then the channel is
+// closed. Only the latest state matters, so a slow reader misses intermediate ones.
 func Watch(ctx context.Context, name string) (<-chan LinkEvent, error) {
-	updates, done := make(chan netlink.LinkUpdate), make(chan struct{})
-	if err := netlink.LinkSubscribe(updates, done); err != nil {
+	w, err := newWatcher(name)
+	if err != nil {
 		return nil, fmt.Errorf("watching interface %s: %w", name, err)
 	}
-	events := make(chan LinkEvent, 1)
-	go func() {
-		defer close(events)
-		follow(ctx, name, updates, events)
-		close(done)
-		for range updates { // its sender ends only when nobody keeps it waiting
-		}
-	}()
-	return events, nil
+	go w.run(ctx)
+	return w.events, nil
 }
 
-func follow(ctx context.Context, name string, updates <-chan netlink.LinkUpdate, events chan LinkEvent) {
-	var last LinkEvent
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case u, ok := <-updates:
-			if !ok {
-				return
-			}
-			event, ours := linkEvent(name, u, last)
-			if !ours || sameEvent(event, last) {
-				continue
-			}
-			last = event
-			select { // replace what was not read
-			case <-events:
-			default:
-			}
-			events <- event
+func newWatcher(name string) (w *watcher, err error) {
+	w = &watcher{name: name, events: make(chan LinkEvent, 1), last: LinkEvent{Index: -1}}
+	if w.socket, err = nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK); err != nil {
+		return nil, err
+	}
+	if w.handle, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
+		w.socket.Close()
+		return nil, err
+	}
+	return w, nil
+}
+
+type watcher struct {
+	name   string
+	socket *nl.NetlinkSocket
+	handle *netlink.Handle
+	events chan LinkEvent
+	last   LinkEvent // told; at first none that there is
+}
+
+func (w *watcher) run(ctx context.Context) {
+	defer close(w.events)
+	defer w.handle.Close()
+	stop := context.AfterFunc(ctx, w.socket.Close)
+	defer func() {
+		if stop() {
+			w.socket.Close()
+		}
+	}()
+	err := w.look()
+	for err == nil {
+		err = w.receive()
+	}
+}
+
+// receive waits for changes. When there were too many of them for the socket's buffer, some
+// are lost, and only a look at the interface tells how it is.
+func (w *watcher) receive() error {
+	messages, from, err := w.socket.Receive()
+	if errors.Is(err, unix.ENOBUFS) {
+		return w.look()
+	}
+	if err != nil || from.Pid != nl.PidKernel {
+		return err
+	}
+	for _, m := range messages {
+		if m.Header.Type != unix.RTM_NEWLINK && m.Header.Type != unix.RTM_DELLINK {
+			continue
+		}
+		header := unix.NlMsghdr(m.Header)
+		link, err := netlink.LinkDeserialize(&header, m.Data)
+		if err != nil {
+			return err
+		}
+		u := netlink.LinkUpdate{IfInfomsg: *nl.DeserializeIfInfomsg(m.Data), Header: header, Link: link}
+		if event, ours := linkEvent(w.name, u, w.last); ours {
+			w.tell(event)
 		}
 	}
+	return nil
+}
+
+// look asks for the present state.
+func (w *watcher) look() error {
+	link, err := w.handle.LinkByName(w.name)
+	switch {
+	case errors.As(err, new(netlink.LinkNotFoundError)):
+		w.tell(LinkEvent{})
+	case err != nil:
+		return err
+	default:
+		w.tell(present(link.Attrs()))
+	}
+	return nil
+}
+
+// tell replaces what was not read.
+func (w *watcher) tell(event LinkEvent) {
+	if sameEvent(event, w.last) {
+		return
+	}
+	w.last = event
+	select {
+	case <-w.events:
+	default:
+	}
+	w.events <- event
 }
 
 // linkEvent translates an update; ours is false when it is about another
@@ -76,8 +136,12 @@ func linkEvent(name string, u netlink.LinkUpdate, last LinkEvent) (event LinkEve
 	if gone {
 		return LinkEvent{Index: a.Index}, true
 	}
+	return present(a), true
+}
+
+func present(a *netlink.LinkAttrs) LinkEvent {
 	const running = unix.IFF_UP | unix.IFF_LOWER_UP
-	return LinkEvent{Present: true, Up: a.RawFlags&running == running, Index: a.Index, MAC: a.HardwareAddr}, true
+	return LinkEvent{Present: true, Up: a.RawFlags&running == running, Index: a.Index, MAC: a.HardwareAddr}
 }
 
 func sameEvent(a, b LinkEvent) bool {
