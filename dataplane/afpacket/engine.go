@@ -28,6 +28,7 @@ type Engine struct {
 	ring   *ring
 	vips   []netip.Addr // of the policy in force
 	closed bool
+	bared  bool // the guard is gone, and could not be restored
 
 	now      func() dataplane.Instant // these belong to the goroutine that reads the ring
 	injector *injector
@@ -120,12 +121,13 @@ func (e *Engine) Kind() string { return "afpacket" }
 // kernel sees all frames: remove the VIPs from it before.
 func (e *Engine) Close() error {
 	e.mu.Lock()
-	defer e.mu.Unlock()
 	if e.closed {
+		e.mu.Unlock()
 		return nil
 	}
 	e.closed = true
 	e.judge.lease.Store(0)
+	e.mu.Unlock() // who watches the guard may need it to end
 	return e.undos.Release()
 }
 

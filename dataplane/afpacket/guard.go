@@ -19,6 +19,9 @@ type guard struct {
 	conn    *nftables.Conn
 	table   *nftables.Table
 	way     passage
+	dev     device
+	source  net.HardwareAddr // of frames from a VIP
+	cluster net.HardwareAddr
 	v4, v6  *nftables.Set
 	vips    []netip.Addr // in the sets, as far as this engine put them there
 	unknown bool         // a dead predecessor may have left others in the sets
@@ -31,9 +34,9 @@ func openGuard(name string, dev device, way passage, source, cluster net.Hardwar
 	if g, err = newGuard(name); err != nil {
 		return nil, false, err
 	}
-	g.way = way
+	g.way, g.dev, g.source, g.cluster = way, dev, source, cluster
 	if g.unknown, err = g.exists(); err == nil {
-		err = g.putUp(dev, source, cluster)
+		err = g.putUp()
 	}
 	if err != nil {
 		return nil, g.unknown, errors.Join(err, g.close())
@@ -87,23 +90,50 @@ func (g *guard) exists() (bool, error) {
 
 // putUp adds what is missing and replaces all rules, in one transaction. The chains
 // are named after their interface, so that those of another one keep guarding it.
-func (g *guard) putUp(dev device, source, cluster net.HardwareAddr) error {
+func (g *guard) putUp() error {
+	if err := g.write(); err != nil {
+		return err
+	}
+	return g.commit("put up table")
+}
+
+func (g *guard) write() error {
 	g.conn.AddTable(g.table)
 	for _, set := range []*nftables.Set{g.v4, g.v6} {
 		if err := g.conn.AddSet(set, nil); err != nil {
 			return fmt.Errorf("add set %s: %w", set.Name, err)
 		}
 	}
-	g.fill(g.chain("in-", dev.name, nftables.ChainHookIngress), g.ingress(dev.mac))
-	g.fill(g.chain("out-", dev.name, nftables.ChainHookEgress), g.egress(source, cluster))
-	return g.commit("put up table")
+	g.fill(g.chain("in-", g.dev.name, nftables.ChainHookIngress), g.ingress(g.dev.mac))
+	g.fill(g.chain("out-", g.dev.name, nftables.ChainHookEgress), g.egress(g.source, g.cluster))
+	return nil
 }
 
 // seal drops what anybody but the injector sends into the passage: it would arrive at
 // the interface.
 func (g *guard) seal() error {
-	g.fill(g.chain("seal-", g.way.outer, nftables.ChainHookEgress), []rule{{isMark(g.way.mark), accept}, {drop}})
+	g.writeSeal()
 	return g.commit("seal " + g.way.outer)
+}
+
+func (g *guard) writeSeal() {
+	g.fill(g.chain("seal-", g.way.outer, nftables.ChainHookEgress), []rule{{isMark(g.way.mark), accept}, {drop}})
+}
+
+// restore puts everything up again, in one transaction, if the table is gone.
+func (g *guard) restore() (restored bool, err error) {
+	found, err := g.exists()
+	if found || err != nil {
+		return false, err
+	}
+	if err := g.write(); err != nil {
+		return false, err
+	}
+	if err := g.change(g.conn.SetAddElements, g.vips); err != nil {
+		return false, err
+	}
+	g.writeSeal()
+	return true, g.commit("restore table")
 }
 
 func (g *guard) chain(prefix, device string, hook *nftables.ChainHook) *nftables.Chain {

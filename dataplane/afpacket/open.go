@@ -84,6 +84,11 @@ func (e *Engine) open(setup dataplane.Setup) (takeover bool, err error) {
 	ended := make(chan error, 1)
 	go func() { ended <- e.read() }()
 	e.undos.OnClose(func() error { return errors.Join(e.ring.stop(), <-ended) })
+	stop, err := e.watchGuard()
+	if err != nil {
+		return takeover, err
+	}
+	e.undos.OnClose(stop)
 	return takeover, nil
 }
 
