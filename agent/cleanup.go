@@ -10,8 +10,8 @@ import (
 )
 
 // Cleanup removes what an agent that died left on the host: the VIPs and the
-// cluster MAC first, the data plane that keeps them silent last. It refuses
-// while an agent runs.
+// cluster MAC first, the data plane that keeps them silent last. It needs the interface
+// no more. It refuses while an agent runs.
 func Cleanup(cfg *config.Config) error {
 	if err := checkCapabilities(); err != nil {
 		return err
@@ -20,7 +20,7 @@ func Cleanup(cfg *config.Config) error {
 	if err != nil {
 		return err
 	}
-	iface, err := l2.OpenInterface(cfg.Member.Interface)
+	iface, err := l2.OpenLeftovers(cfg.Member.Interface)
 	if err != nil {
 		return errors.Join(err, unlock())
 	}

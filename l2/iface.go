@@ -55,6 +55,26 @@ func OpenInterface(name string) (*Interface, error) {
 	}, nil
 }
 
+// OpenLeftovers opens the interface for nothing but RemoveVIP and RemoveMAC: it may be down, a
+// port of a bridge, or gone, as after a death everything may be.
+func OpenLeftovers(name string) (*Interface, error) {
+	nl, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("opening netlink: %w", err)
+	}
+	i := &Interface{Name: name, nl: nl}
+	link, err := nl.LinkByName(name)
+	if errors.As(err, new(netlink.LinkNotFoundError)) {
+		return i, nil
+	}
+	if err != nil {
+		nl.Close()
+		return nil, fmt.Errorf("finding interface %s: %w", name, err)
+	}
+	i.Index, i.link = link.Attrs().Index, link
+	return i, nil
+}
+
 // Close releases the handle. MAC addresses and VIPs stay, apart from MAC
 // addresses that only a socket could hold (see AddMAC).
 func (i *Interface) Close() error {

@@ -59,6 +59,9 @@ func (i *Interface) RemoveMAC(mac net.HardwareAddr) error {
 	return fmt.Errorf("removing MAC %s from %s: %w", mac, i.Name, hint(err))
 }
 
+// Holds reports whether a socket of this process holds mac, which no list of the kernel shows.
+func (i *Interface) Holds(mac net.HardwareAddr) bool { return i.held[mac.String()] != nil }
+
 // HasMAC reports whether the interface accepts mac beside its own address.
 func (i *Interface) HasMAC(mac net.HardwareAddr) (bool, error) {
 	if i.held[mac.String()] != nil {
