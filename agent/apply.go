@@ -115,6 +115,7 @@ const outrunEvery = time.Second
 func (l *loop) onTick() error {
 	l.countConnections()
 	l.lookForServices()
+	l.lookAtHost()
 	l.announceDue()
 	l.savePlan()
 	if err := l.keepStep(); err != nil {

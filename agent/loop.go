@@ -54,6 +54,7 @@ type loop struct {
 	looked    chan services
 	read      chan table
 	heard     chan heard
+	inspected chan upkeep
 	done      chan struct{}
 	beat      atomic.Int64 // dataplane.Instant of the last step
 	listing   sync.Mutex   // of clients, see backend.clientsOf; not for the loop
@@ -89,6 +90,10 @@ type loop struct {
 	missing  []missing      // as of the last look
 	noticed  converge.Epoch // noticeOwners has looked at it
 	deserted []bool         // rules without an owner
+
+	inspecting     bool // the host, beside the loop
+	nextInspection time.Time
+	spoilt         []string // what the last look found and nlbd could not put right
 
 	asked map[string]converge.Share // this member's part in rules, as was asked for since the start; not changed
 	keep  keeping
@@ -161,6 +166,7 @@ func newLoop(cfg *config.Config, begin start, opt Options) *loop {
 		looked:    make(chan services, 1),
 		read:      make(chan table, 1),
 		heard:     make(chan heard),
+		inspected: make(chan upkeep, 1),
 		done:      make(chan struct{}),
 		machine: converge.New(converge.Config{
 			Plan: begin.cluster.plan, Timing: timing.converge, Lease: timing.lease, Dampening: converge.DefaultDampening,
@@ -216,6 +222,8 @@ func (l *loop) run(stop, tasks context.Context, links <-chan l2.LinkEvent, repor
 			step = func() error { return l.onCensus(c) }
 		case found := <-l.looked:
 			step = func() error { return l.onLook(found) }
+		case found := <-l.inspected:
+			step = func() error { return l.onUpkeep(found) }
 		case t := <-l.read:
 			step = func() error { return l.onTable(t) }
 		case c := <-l.conflicts:

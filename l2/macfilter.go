@@ -52,6 +52,9 @@ func (i *Interface) RemoveMAC(mac net.HardwareAddr) error {
 		delete(i.held, mac.String())
 		return conn.Close()
 	}
+	if i.Index == 0 { // the interface is gone, and its addresses with it
+		return nil
+	}
 	err := i.nl.NeighDel(i.fdbEntry(mac))
 	if err == nil || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.EOPNOTSUPP) {
 		return nil

@@ -74,17 +74,35 @@ func (i *Interface) RemoveVIP(vip netip.Addr) error {
 	return fmt.Errorf("removing VIP %s from lo: %w", vip, hint(err))
 }
 
-// HasVIP reports whether the VIP is on the loopback interface as AddVIP puts it.
+// HasVIP reports whether the VIP is on the loopback interface as AddVIP puts it, and on no other.
 func (i *Interface) HasVIP(vip netip.Addr) (bool, error) {
-	found, err := i.findVIP(vip)
-	if err != nil || found == nil {
-		return false, err
-	}
+	lost, err := i.LostVIPs([]netip.Addr{vip})
+	return len(lost) == 0, err
+}
+
+// LostVIPs returns those for which HasVIP is false.
+func (i *Interface) LostVIPs(vips []netip.Addr) (lost []netip.Addr, err error) {
 	lo, err := i.nl.LinkByName("lo")
 	if err != nil {
-		return false, fmt.Errorf("finding the loopback interface: %w", err)
+		return nil, fmt.Errorf("finding the loopback interface: %w", err)
 	}
-	return sameVIP(found, vipAddr(vip, lo.Attrs().Index)), nil
+	addrs, err := dump(func() ([]netlink.Addr, error) { return i.nl.AddrList(nil, netlink.FAMILY_ALL) })
+	if err != nil {
+		return nil, fmt.Errorf("listing addresses: %w", err)
+	}
+	for _, vip := range vips {
+		want, on, other := vipAddr(vip, lo.Attrs().Index), false, false
+		for _, a := range addrs {
+			if a.IP.Equal(want.IP) {
+				on = on || sameVIP(&a, want)
+				other = other || a.LinkIndex != want.LinkIndex
+			}
+		}
+		if !on || other {
+			lost = append(lost, vip)
+		}
+	}
+	return lost, nil
 }
 
 // findVIP returns the address on whatever interface it is, preferring one other
