@@ -85,9 +85,14 @@ func (m *member) live(ctx context.Context) (err error) {
 		return err
 	}
 	undo.add("remove cluster MAC", func() error { return iface.RemoveMAC(id.clusterMAC) })
+	listed, err := iface.ListsMAC(id.clusterMAC)
+	if err != nil {
+		return err
+	}
 
 	l := newLoop(cfg, m.begin(start{cluster: c, history: history, id: id, timing: timing}), m.Options)
 	l.engine, l.keys, l.iface, l.ifindex, l.linkUp, l.events, l.hook = engine, m.keys, iface, iface.Index, iface.Carrier, m.events, m.hook
+	l.listed = listed
 	undo.add("remove VIPs", l.removeVIPs)
 	for _, vip := range c.VIPs {
 		if err := iface.AddVIP(vip); err != nil {

@@ -93,6 +93,7 @@ type loop struct {
 
 	inspecting     bool // the host, beside the loop
 	nextInspection time.Time
+	listed         bool     // the kernel shows that the interface accepts the cluster MAC
 	spoilt         []string // what the last look found and nlbd could not put right
 
 	asked map[string]converge.Share // this member's part in rules, as was asked for since the start; not changed

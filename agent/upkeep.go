@@ -29,9 +29,11 @@ func (l *loop) lookAtHost() {
 	}
 	l.inspecting, l.nextInspection = true, l.now.wall.Add(upkeepEvery)
 	name, own, vips, mac := l.iface.Name, l.cfg.Member.Address, slices.Clone(l.vips), l.id.clusterMAC
-	held := l.iface.Holds(mac)
+	if !l.listed {
+		mac = nil
+	}
 	go func() {
-		found, err := inspect(name, own, vips, mac, held)
+		found, err := inspect(name, own, vips, mac)
 		if err != nil { // most likely the interface is gone, which is told elsewhere
 			l.log.Debug("look at the host", "error", err)
 			found = upkeep{address: true}
@@ -41,7 +43,7 @@ func (l *loop) lookAtHost() {
 }
 
 // inspect opens a handle of its own, since that of the loop is not for two goroutines.
-func inspect(name string, own netip.Addr, vips []netip.Addr, mac net.HardwareAddr, held bool) (upkeep, error) {
+func inspect(name string, own netip.Addr, vips []netip.Addr, mac net.HardwareAddr) (upkeep, error) {
 	iface, err := l2.OpenLeftovers(name)
 	if err != nil {
 		return upkeep{}, err
@@ -51,8 +53,8 @@ func inspect(name string, own netip.Addr, vips []netip.Addr, mac net.HardwareAdd
 	if found.vips, err = iface.LostVIPs(vips); err != nil {
 		return upkeep{}, err
 	}
-	if !held {
-		accepted, err := iface.HasMAC(mac)
+	if mac != nil {
+		accepted, err := iface.ListsMAC(mac)
 		if err != nil {
 			return upkeep{}, err
 		}

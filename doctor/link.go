@@ -93,7 +93,7 @@ func (f *Facts) readLink(name string) {
 		f.gap("the MAC addresses that "+name+" accepts", err)
 	}
 	for _, e := range entries {
-		if e.Flags&netlink.NTF_SELF != 0 {
+		if e.Flags&netlink.NTF_SELF != 0 || e.MasterIndex == a.Index { // the latter on a bridge
 			l.Filter = append(l.Filter, e.HardwareAddr)
 		}
 	}

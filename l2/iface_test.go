@@ -128,6 +128,35 @@ func TestMacvlan(t *testing.T) {
 	})
 }
 
+// A bridge takes the cluster MAC, shows it, and gives it back.
+func TestBridgeTakesMAC(t *testing.T) {
+	h := newSegment(t).host(1)
+	h.ip("link", "add", "br1", "type", "bridge")
+	h.ip("link", "set", "br1", "up")
+	var i *Interface
+	h.do(func() (err error) {
+		i, err = OpenInterface("br1")
+		return err
+	})
+	defer i.Close()
+	for _, mode := range []config.Mode{config.Unicast, config.Multicast, config.IGMP} {
+		mac := ClusterMAC(mode, vip4)
+		has := func() string { got, err := i.ListsMAC(mac); return fmt.Sprint(got, err) }
+		if err := i.AddMAC(mac); err != nil {
+			t.Errorf("%s: %v", mode, err)
+		}
+		if got := has(); got != "true <nil>" {
+			t.Errorf("%s: after AddMAC: %s", mode, got)
+		}
+		if err := i.RemoveMAC(mac); err != nil {
+			t.Errorf("%s: %v", mode, err)
+		}
+		if got := has(); got != "false <nil>" {
+			t.Errorf("%s: after RemoveMAC: %s", mode, got)
+		}
+	}
+}
+
 func TestWatch(t *testing.T) {
 	s := newSegment(t)
 	h := s.host(1)

@@ -62,20 +62,23 @@ func (i *Interface) RemoveMAC(mac net.HardwareAddr) error {
 	return fmt.Errorf("removing MAC %s from %s: %w", mac, i.Name, hint(err))
 }
 
-// Holds reports whether a socket of this process holds mac, which no list of the kernel shows.
-func (i *Interface) Holds(mac net.HardwareAddr) bool { return i.held[mac.String()] != nil }
-
 // HasMAC reports whether the interface accepts mac beside its own address.
 func (i *Interface) HasMAC(mac net.HardwareAddr) (bool, error) {
 	if i.held[mac.String()] != nil {
 		return true, nil
 	}
+	return i.ListsMAC(mac)
+}
+
+// ListsMAC is HasMAC by the kernel's list alone, which does not show what a socket holds.
+func (i *Interface) ListsMAC(mac net.HardwareAddr) (bool, error) {
 	entries, err := dump(func() ([]netlink.Neigh, error) { return i.nl.NeighList(i.Index, unix.AF_BRIDGE) })
 	if err != nil {
 		return false, fmt.Errorf("listing MAC addresses of %s: %w", i.Name, err)
 	}
 	for _, e := range entries {
-		if bytes.Equal(e.HardwareAddr, mac) && e.Flags&netlink.NTF_SELF != 0 {
+		// A bridge lists its own addresses as a master does, which it is its own then.
+		if bytes.Equal(e.HardwareAddr, mac) && (e.Flags&netlink.NTF_SELF != 0 || e.MasterIndex == i.Index) {
 			return true, nil
 		}
 	}
