@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -65,9 +66,12 @@ func (m *member) live(ctx context.Context) (err error) {
 		return err
 	}
 	m.macs = append(m.macs, id.clusterMAC)
-	doubt, err := probe(ctx, c.VIPs, iface, m.macs)
+	claims, err := foreignOwners(ctx, c.VIPs, iface, m.macs)
 	if err != nil {
 		return err
+	}
+	if i := slices.IndexFunc(claims, conflict.isForeign); i >= 0 && c.plan.Version == 0 {
+		return taken(claims[i])
 	}
 
 	engine, err := openEngine(dataplane.Setup{
@@ -149,8 +153,13 @@ func (m *member) live(ctx context.Context) (err error) {
 		return refusal(err)
 	}
 	m.preset, m.tried = "", nil
-	if doubt != nil && l.membership.Alone() {
-		return doubt
+	if len(claims) > 0 && l.membership.Alone() {
+		return taken(claims[0])
+	}
+	for _, c := range claims {
+		if c.isForeign() {
+			log.Warn("go on in the cluster, though a VIP that this member knew is in use", "error", taken(c))
+		}
 	}
 	log.Info("member is up", "cluster", c.Name, "member", cfg.Member.Name, "priority", cfg.Member.Priority, "address", cfg.Member.Address,
 		"cluster_mac", id.clusterMAC.String(), "dataplane", engine.Kind(), "configuration", c.plan.Version)

@@ -13,24 +13,17 @@ import (
 	"github.com/opennlb/opennlb/l2"
 )
 
-// probe makes sure that no host outside the cluster has a VIP. The last of macs is what
-// this member takes for the cluster's. That it may be wrong about, when it was away while
-// the mode or the VIPs changed: doubt is then an error that counts unless this member finds
-// the others.
-func probe(ctx context.Context, vips []netip.Addr, iface *l2.Interface, macs []net.HardwareAddr) (doubt, err error) {
-	taken, err := foreignOwners(ctx, vips, iface, macs)
-	if err != nil {
-		return nil, err
-	}
-	for _, c := range taken {
-		err := fmt.Errorf("VIP %s is in use by %s, which is not of this cluster: remove the address there, or choose another VIP", c.vip, c.mac)
-		if !l2.IsClusterMAC(c.mac) {
-			return nil, err
-		}
-		doubt = err
-	}
-	return doubt, nil
+// taken is the error of a VIP that a host outside the cluster has. A member that has been in
+// the cluster before goes by it only when it finds no others: by its disk it may know no better.
+// While it was away the mode may have changed, and with it the cluster MAC; or the VIP may have
+// been removed and given to that host. And who claims a VIP that others serve must not keep
+// members from coming back.
+func taken(c conflict) error {
+	return fmt.Errorf("VIP %s is in use by %s, which is not of this cluster: remove the address there, or choose another VIP", c.vip, c.mac)
 }
+
+// isForeign is false where the owner may be the cluster with another MAC.
+func (c conflict) isForeign() bool { return !l2.IsClusterMAC(c.mac) }
 
 // foreignOwners asks for all VIPs at once, since each takes up to 600 ms, and returns
 // those that a host with none of macs has, in their order. The last of macs is the cluster's.
