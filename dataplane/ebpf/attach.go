@@ -72,6 +72,11 @@ func (e *Engine) attachTC(opts options) error {
 			return err
 		}
 	}
+	stop, err := e.watchFilters(filters)
+	if err != nil {
+		return err
+	}
+	e.undos.OnClose(stop)
 	return errors.Join(e.pins.release(tcIn), e.pins.release(tcOut))
 }
 

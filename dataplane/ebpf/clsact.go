@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"slices"
 
 	"github.com/cilium/ebpf"
 	"github.com/vishvananda/netlink"
@@ -24,17 +25,18 @@ const (
 type clsact struct {
 	ifindex int
 	handle  uint32 // unlike that of any other member on the interface
+	nl      *netlink.Handle
 }
 
 func clsactOf(ifindex int, p pins) clsact {
 	h := fnv.New32a()
 	h.Write([]byte(p))
-	return clsact{ifindex, h.Sum32()&0x7fffffff | 1}
+	return clsact{ifindex, h.Sum32()&0x7fffffff | 1, new(netlink.Handle)}
 }
 
 // addQdisc reports whether the qdisc was missing.
 func (c clsact) addQdisc() (added bool, err error) {
-	err = netlink.QdiscAdd(c.qdisc())
+	err = c.nl.QdiscAdd(c.qdisc())
 	if errors.Is(err, unix.EEXIST) {
 		return false, nil
 	}
@@ -49,10 +51,22 @@ func (c clsact) addQdisc() (added bool, err error) {
 func (c clsact) attach(h hook, program *ebpf.Program) error {
 	filter := c.filter(h)
 	filter.Fd = program.FD()
-	if err := netlink.FilterReplace(filter); err != nil {
+	if err := c.nl.FilterReplace(filter); err != nil {
 		return fmt.Errorf("attach %s as clsact filter: %w", h.name, err)
 	}
 	return nil
+}
+
+// attached reports whether the filter of a hook is there.
+func (c clsact) attached(h hook) (bool, error) {
+	want := c.filter(h)
+	there, err := c.nl.FilterList(&netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: c.ifindex}}, want.Parent)
+	if err != nil {
+		return false, fmt.Errorf("list clsact filters: %w", err)
+	}
+	return slices.ContainsFunc(there, func(f netlink.Filter) bool {
+		return f.Attrs().Handle == want.Handle && f.Attrs().Priority == want.Priority
+	}), nil
 }
 
 // release takes the programs off, if they are there, and then the qdisc if we made
@@ -60,7 +74,7 @@ func (c clsact) attach(h hook, program *ebpf.Program) error {
 // number may by now be that of another interface.
 func (c clsact) release(state uint32) error {
 	for _, h := range []hook{tcIn, tcOut} {
-		err := netlink.FilterDel(c.filter(h))
+		err := c.nl.FilterDel(c.filter(h))
 		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.EINVAL) {
 			return nil
 		}
@@ -71,7 +85,7 @@ func (c clsact) release(state uint32) error {
 	if state != clsactIsOurs {
 		return nil
 	}
-	if err := netlink.QdiscDel(c.qdisc()); err != nil {
+	if err := c.nl.QdiscDel(c.qdisc()); err != nil {
 		return fmt.Errorf("remove clsact qdisc: %w", err)
 	}
 	return nil
