@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"encoding/json"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/opennlb/opennlb/nlbhash"
+	"github.com/opennlb/opennlb/portrules"
 )
 
 // samples are one message of each kind.
@@ -74,6 +76,16 @@ func TestAssignmentValid(t *testing.T) {
 	if err := moved().valid(); err != nil {
 		t.Fatal(err)
 	}
+	plan := func(spoil func(*Plan)) func(*Assignment) {
+		return func(a *Assignment) {
+			p := *a.Plan
+			p.Rules = slices.Clone(p.Rules)
+			spoil(&p)
+			if a.Plan = &p; len(p.Rules)+1 != len(a.SlotTable) {
+				a.SlotTable = make([]int, len(p.Rules)+1)
+			}
+		}
+	}
 	for name, spoil := range map[string]func(*Assignment){
 		"no members":              func(a *Assignment) { a.Members = nil },
 		"members not sorted":      func(a *Assignment) { a.Members[0], a.Members[1] = a.Members[1], a.Members[0] },
@@ -83,6 +95,13 @@ func TestAssignmentValid(t *testing.T) {
 		"priority 33":             func(a *Assignment) { a.Members[2].Priority = 33 },
 		"unknown state of a rule": func(a *Assignment) { a.Members[0].Shares = map[string]Share{"r0": {State: 4}} },
 		"no configuration":        func(a *Assignment) { a.Plan = nil },
+		"versions used up":        plan(func(p *Plan) { p.Version = maxVersion + 1 }),
+		"a large document":        plan(func(p *Plan) { p.Document = strings.Repeat("x", maxDocument+1) }),
+		"a long digest":           plan(func(p *Plan) { p.Digest = strings.Repeat("x", maxText+1) }),
+		"257 rules":               plan(func(p *Plan) { p.Rules = make([]Rule, portrules.MaxRules+1) }),
+		"a long name":             plan(func(p *Plan) { p.Rules[0].Name = strings.Repeat("x", maxText+1) }),
+		"a long match":            plan(func(p *Plan) { p.Rules[0].Match = strings.Repeat("x", maxText+1) }),
+		"a long hash":             plan(func(p *Plan) { p.Rules[0].Hash = strings.Repeat("x", maxText+1) }),
 		"unknown state":           func(a *Assignment) { a.Members[0].State = 4 },
 		"slot missing":            func(a *Assignment) { a.SlotTable = a.SlotTable[1:] },
 		"no such table":           func(a *Assignment) { a.SlotTable[0] = 9 },
@@ -99,6 +118,36 @@ func TestAssignmentValid(t *testing.T) {
 		spoil(a)
 		if a.valid() == nil {
 			t.Errorf("%s: taken for valid", name)
+		}
+	}
+}
+
+// TestInfoIsChecked: a word about somebody else, or one that makes no sense, counts for
+// nothing, and of one with a plan that is not what it says, all but the plan does.
+func TestInfoIsChecked(t *testing.T) {
+	later := nextPlan(simRules[2:]...)
+	large := nextPlan(simRules...)
+	large.Document = strings.Repeat("x", maxDocument+1)
+	for _, c := range []struct {
+		name  string
+		spoil func(*InfoMsg)
+		heard bool  // the word counts
+		dealt *Plan // what the next epoch should have
+	}{
+		{"as it should be", func(*InfoMsg) {}, true, later},
+		{"of another member", func(i *InfoMsg) { i.Info = info(3); i.Info.Version = 2 }, false, first},
+		{"of another start", func(i *InfoMsg) { i.Info.Instance++ }, false, first},
+		{"unknown state", func(i *InfoMsg) { i.Info.State = 4 }, false, first},
+		{"another plan's stamp", func(i *InfoMsg) { i.Stamp.Version++ }, true, first},
+		{"a large plan", func(i *InfoMsg) { i.Plan = large }, true, first},
+	} {
+		m := inView(1, agreement(5, 1, nil, infos(1, 2, 3)))
+		w := wordOf(2, 2, Epoch{N: 5, By: 1, Instance: info(1).Instance}, 5)
+		w.Info.Stamp, w.Info.Plan = later.Stamp(), later
+		c.spoil(w.Info)
+		m.Receive(t0, w)
+		if _, heard := m.words[2]; heard != c.heard || m.dealt() != c.dealt {
+			t.Errorf("%s: heard %t, deals configuration %v", c.name, heard, m.dealt().Stamp())
 		}
 	}
 }

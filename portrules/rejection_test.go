@@ -19,7 +19,8 @@ func TestRejection(t *testing.T) {
 	for _, ends := range [][2]netip.Addr{{frames.Client, frames.VIP4}, {frames.Client6, frames.VIP6}} {
 		from, to := netip.AddrPortFrom(ends[0], 40000), netip.AddrPortFrom(ends[1], 7000)
 		tcp := func(flags uint8, payload int) []byte {
-			return frames.Frame(from.Addr(), to.Addr(), portrules.ProtoTCP, frames.TCP(from, to, flags, make([]byte, payload)))
+			segment := frames.Segment(from, to, flags, 1, 77, make([]byte, payload))
+			return frames.Frame(from.Addr(), to.Addr(), portrules.ProtoTCP, segment)
 		}
 		for _, tt := range []struct {
 			name     string
@@ -31,7 +32,7 @@ func TestRejection(t *testing.T) {
 			{"syn with padding", append(tcp(frames.SYN, 0), 0, 0, 0, 0), 0, 2, true},
 			{"syn with data", tcp(frames.SYN, 10), 0, 12, true},
 			{"fin", tcp(frames.FIN, 10), 0, 12, true},
-			{"ack", tcp(frames.ACK, 10), 0, 0, false},
+			{"ack", tcp(frames.ACK, 10), 77, 0, false}, // what its sender waits for
 			{"long, cut to 256 bytes", tcp(frames.SYN, 1000)[:256], 0, 1002, true},
 		} {
 			got := decoded(t, portrules.Rejection(tt.frame, rejecter), to.Addr(), from.Addr())
@@ -79,6 +80,9 @@ func decoded(t *testing.T, frame []byte, src, dst netip.Addr) gopacket.Packet {
 	if n := p.NetworkLayer().NetworkFlow(); n.Src().String() != src.String() || n.Dst().String() != dst.String() {
 		t.Errorf("answer from %v, want %v to %v", n, src, dst)
 	}
+	if ip, ok := p.NetworkLayer().(*layers.IPv4); ok && int(ip.Length) != len(frame)-14 {
+		t.Errorf("%d bytes of IPv4 say that they are %d", len(frame)-14, ip.Length)
+	}
 	for _, l := range p.Layers() {
 		if l, ok := l.(interface {
 			SetNetworkLayerForChecksum(gopacket.NetworkLayer) error
@@ -103,6 +107,8 @@ func TestNoRejection(t *testing.T) {
 	}
 	later := bytes.Clone(tcp)
 	later[20], later[21] = 0, 9
+	first := bytes.Clone(tcp) // how much data a SYN has, it does not tell
+	first[20] = 0x20
 	broadcast := bytes.Clone(tcp)
 	copy(broadcast, []byte{255, 255, 255, 255, 255, 255})
 	for name, frame := range map[string][]byte{
@@ -116,6 +122,7 @@ func TestNoRejection(t *testing.T) {
 		"from a group":     source("224.0.0.1"),
 		"from everybody":   source("255.255.255.255"),
 		"from the machine": source("127.0.0.1"),
+		"first fragment":   first,
 		"later fragment":   later,
 		"to everybody":     broadcast,
 	} {
