@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"log/slog"
 	"net"
@@ -296,6 +297,53 @@ func TestCertificatesAreReread(t *testing.T) {
 	again.http.Transport.(*http.Transport).TLSClientConfig.RootCAs = alice.http.Transport.(*http.Transport).TLSClientConfig.RootCAs
 	if _, err := again.Status(t.Context()); err != nil {
 		t.Errorf("a certificate of the new CA: %v", err)
+	}
+}
+
+// Who holds a certificate of an intermediate authority sends that one's along, with each
+// connection.
+func TestIntermediateAuthority(t *testing.T) {
+	s := newSite(t, []string{"alice"}, nil)
+	authority := func(name string, by *Authority) (*Authority, Pair) {
+		t.Helper()
+		key, err := newKey()
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := draft(name, time.Now(), authorityLife)
+		c.IsCA, c.BasicConstraintsValid, c.KeyUsage = true, true, x509.KeyUsageCertSign
+		if by == nil {
+			by = &Authority{c, key}
+		}
+		pair, err := sign(c, by.cert, key, by.key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, err := ReadAuthority(pair)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a, pair
+	}
+	root, rootPair := authority("root", nil)
+	office, officePair := authority("office", root)
+	alice, err := office.Client(time.Now(), "alice")
+	if err != nil {
+		t.Fatal(err)
+	}
+	alice.Cert = append(alice.Cert, officePair.Cert...)
+	s.put("client", alice)
+	c, err := DialRemote(s.at, RemoteFiles{Cert: s.path("client.pem"), Key: s.path("client.key"), CA: s.path("ca.pem")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	if err := os.WriteFile(s.files.ClientCA, rootPair.Cert, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.later.Add(int64(2 * lookEvery))
+	if _, err := c.Status(t.Context()); err != nil {
+		t.Error(err)
 	}
 }
 

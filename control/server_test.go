@@ -139,12 +139,16 @@ func expect(t *testing.T, what string, m map[string]any, names ...string) {
 
 func TestEmptyListsAreNotNull(t *testing.T) {
 	f := newFake()
-	f.status = Status{Rules: []Rule{{}}}
+	f.status, f.same = Status{Rules: []Rule{{}}}, true
 	for _, tt := range []struct{ method, path, body string }{
 		{"GET", "/v1/status", ""},
 		{"POST", "/v1/state", `{"action":"start"}`},
 		{"GET", "/v1/events", ""},
 		{"POST", "/v1/explain", `{"client":"192.0.2.200","vip":"192.0.2.10","protocol":"icmp"}`},
+		{"GET", "/v1/clients?rule=http", ""},
+		{"GET", "/v1/config/history", ""},
+		{"POST", "/v1/config/apply", `{"yaml":"x"}`},
+		{"POST", "/v1/config/rollback", `{"version":1}`},
 	} {
 		w := call(f, tt.method, tt.path, tt.body)
 		if w.Code != http.StatusOK || strings.Contains(w.Body.String(), "null") {
