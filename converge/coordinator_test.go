@@ -198,6 +198,26 @@ func TestMuteMemberIsAskedEverMoreRarely(t *testing.T) {
 	}
 }
 
+// TestSilentGiverIsLeftOut: so is who promised, and then does not release what it loses.
+func TestSilentGiverIsLeftOut(t *testing.T) {
+	m, p := propose(t)
+	for _, who := range []uint8{2, 3} {
+		m.Receive(t0, msg(who, Message{Prepared: &Prepared{Epoch: p.Epoch, Gives: true}}))
+	}
+	m.Receive(t0, msg(2, Message{Released: &Release{Epoch: p.Epoch}}))
+	m.Receive(t0, msg(3, Message{Released: &Release{Epoch: m.Committed().Epoch}})) // of another time
+	var next *Assignment
+	for now := t0; !now.After(t0.Add(DefaultTiming.GiveUp + simTick)); now = now.Add(simTick) {
+		if next != nil || m.Committed().Epoch.N != 5 {
+			t.Fatalf("epoch %d, proposed %+v: did not wait", m.Committed().Epoch.N, next)
+		}
+		next = answer(m.Tick(now), prepare)
+	}
+	if next == nil || next.has(info(3).peer()) || !next.has(info(2).peer()) {
+		t.Errorf("proposed %+v, want n3 left out", next)
+	}
+}
+
 func TestDeathDuringProposal(t *testing.T) {
 	m, p := propose(t)
 	out := m.Peers(t0, peersOf(2))

@@ -334,6 +334,34 @@ func TestPause(t *testing.T) {
 	}
 }
 
+// TestEveryInputSeesPause: whatever comes first after a pause as long as the lease, others
+// may have taken over since.
+func TestEveryInputSeesPause(t *testing.T) {
+	base := agreement(5, 1, nil, infos(1, 2, 3))
+	next := agreement(6, 1, base, infos(1, 2))
+	for name, input := range map[string]func(*Machine, time.Time){
+		"tick": func(m *Machine, now time.Time) { m.Tick(now) },
+		"message": func(m *Machine, now time.Time) {
+			m.Receive(now, msg(1, Message{Announce: &Announce{Epoch: next.Epoch, View: next.mask()}}))
+		},
+		"beacon": func(m *Machine, now time.Time) {
+			m.Beacon(now, Beacon{Epoch: next.Epoch, View: next.mask(), InForce: true})
+		},
+		"peers":       func(m *Machine, now time.Time) { m.Peers(now, peersOf(1, 3)) },
+		"connections": func(m *Machine, now time.Time) { m.Connections(now, make([]Bitmap, len(simRules)+1)) },
+		"state":       func(m *Machine, now time.Time) { m.SetState(now, Draining) },
+		"shares":      func(m *Machine, now time.Time) { m.SetShares(now, nil) },
+		"informed":    func(m *Machine, now time.Time) { m.SetInformed(now) },
+		"plan":        func(m *Machine, now time.Time) { m.SetPlan(now, nextPlan()) }, //nolint:errcheck // it does not coordinate
+	} {
+		m := inView(2, base.clone())
+		m.Receive(t0, msg(1, Message{Prepare: next.clone()}))
+		if input(m, t0.Add(simLease)); m.Serving() || m.Committed() != nil {
+			t.Errorf("%s: it goes on with epoch %d", name, m.Committed().Epoch.N)
+		}
+	}
+}
+
 // A member that has left its view is a newcomer at once, and is not let in as it was.
 func TestNewcomer(t *testing.T) {
 	a := agreement(5, 1, nil, infos(1, 2))

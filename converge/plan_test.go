@@ -112,6 +112,10 @@ func TestSetPlan(t *testing.T) {
 		t.Errorf("two at a time: %v", err)
 	}
 	epoch := m.proposal.assignment.Epoch
+	m.Receive(t0, msg(2, Message{Reject: &Reject{Epoch: Epoch{N: epoch.N - 1, By: 1}, Refusal: "disliked the last one"}}))
+	if pending, refusal := m.Asked(p.Stamp()); !pending || refusal != "" || m.proposal == nil {
+		t.Errorf("a refusal of another proposal: pending %t, %q", pending, refusal)
+	}
 	out = m.Receive(t0, msg(2, Message{Reject: &Reject{Epoch: epoch, Refusal: "dislikes it"}}))
 	pending, refusal := m.Asked(p.Stamp())
 	if pending || !strings.Contains(refusal, "n2: dislikes it") || !hasEvent(out, "config") {
