@@ -283,6 +283,38 @@ func TestExtra(t *testing.T) {
 	}
 }
 
+// TestExtrasOfSeveral: what each member holds of each slot is noted as that, for as long as
+// the slots are those of one plan.
+func TestExtrasOfSeveral(t *testing.T) {
+	m, p := propose(t) // n1 goes: n2 and n3 share what it had, and n2 is the default host
+	ownedBy := func(who uint8) (b Bitmap) {
+		for i, owner := range p.Slot(0).Owner {
+			if owner == who {
+				b.Set(i)
+				return b
+			}
+		}
+		t.Fatalf("n%d owns nothing", who)
+		return b
+	}
+	var seven, eight Bitmap
+	seven.Set(7)
+	eight.Set(8)
+	last := len(simRules)
+	holds := []extra{{2, Extra{0, ownedBy(3)}}, {3, Extra{0, ownedBy(2)}}, {3, Extra{last, seven}}}
+	m.keepExtra(nextPlan(simRules...), 3, Extra{last, eight}) // whatever slot that is in this plan
+	for _, e := range holds {
+		m.keepExtra(p.Plan, e.priority, e.Extra)
+	}
+	m.abandon()
+	p = answer(m.Tick(t0), prepare)
+	for _, e := range holds {
+		if got := p.Slot(e.Slot).holding(e.priority); got == nil || *got != e.Buckets {
+			t.Errorf("slot %d: not what n%d said it holds", e.Slot, e.priority)
+		}
+	}
+}
+
 // TestRefusedCoordinatorLearnsStates: what a member said about itself may be in the
 // later epoch only, and the member does not say it again.
 func TestRefusedCoordinatorLearnsStates(t *testing.T) {
