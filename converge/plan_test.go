@@ -144,8 +144,66 @@ func TestNewcomerMisfit(t *testing.T) {
 	if got := m.Misfits(); !slices.Equal(got, []Misfit{{"n3", "dislikes it"}}) {
 		t.Errorf("misfits %v", got)
 	}
+	if reason := m.misfit(info(3).peer(), nextPlan()); reason != "" {
+		t.Errorf("stays out under another configuration, too: %s", reason)
+	}
 	if m.proposal == nil || len(m.proposal.assignment.Members) != 2 { // what was promised has to be replaced
 		t.Errorf("proposed is %v", m.proposal)
+	}
+}
+
+// TestWhoRefuses: a newcomer that cannot take a new plan does not stop it, and a member of
+// the view that cannot take the one in force any more is left out.
+func TestWhoRefuses(t *testing.T) {
+	m := inView(1, agreement(5, 1, nil, infos(1, 2)))
+	m.Peers(t0, peersOf(2, 3))
+	m.Receive(t0, wordOf(3, 1, Epoch{}, 0))
+	p := nextPlan(simRules[1:]...)
+	if _, err := m.SetPlan(t0, p); err != nil || m.proposal.assignment.Plan == p {
+		t.Fatal(err, "proposed at once, with another proposal under way")
+	}
+	m.abandon()
+	m.Tick(t0)
+	refuse := func(who uint8) *Assignment {
+		t.Helper()
+		m.Receive(m.now, msg(who, Message{Reject: &Reject{Epoch: m.proposal.assignment.Epoch, Refusal: "dislikes it"}}))
+		for m.proposal == nil {
+			m.Tick(m.now.Add(simTick))
+		}
+		return m.proposal.assignment
+	}
+	if a := refuse(3); a.Plan != p || len(a.Members) != 2 {
+		t.Errorf("proposed %v for %d members", a.Plan.Stamp(), len(a.Members))
+	}
+	m.Receive(m.now, msg(2, Message{Prepared: &Prepared{Epoch: m.proposal.assignment.Epoch}}))
+	if m.Plan() != p {
+		t.Fatal("did not commit")
+	}
+	third := *p
+	third.Version = 3
+	if _, err := m.SetPlan(m.now, &third); err != nil {
+		t.Errorf("the next change: %v", err)
+	}
+	if a := refuse(2); a.Plan != p || len(a.Members) != 2 {
+		t.Errorf("proposed %v for %d members after a member refused a new one", a.Plan.Stamp(), len(a.Members))
+	}
+	if a := refuse(2); a.Plan != p || len(a.Members) != 1 {
+		t.Errorf("proposed %v for %d members after a member refused that in force", a.Plan.Stamp(), len(a.Members))
+	}
+}
+
+// TestNewcomerBringsUnfitPlan: a later configuration that the coordinator cannot take keeps
+// out who brings it.
+func TestNewcomerBringsUnfitPlan(t *testing.T) {
+	m := inView(1, agreement(5, 1, nil, infos(1, 2)))
+	m.Peers(t0, peersOf(2, 3))
+	m.cfg.Take = func(*Plan) error { return errors.New("no room") }
+	later := nextPlan(simRules[2:]...)
+	w := wordOf(3, 1, Epoch{}, 0)
+	w.Info.Stamp, w.Info.Plan = later.Stamp(), later
+	m.Receive(t0, w)
+	if got := m.Misfits(); m.proposal != nil || !slices.Equal(got, []Misfit{{"n3", "brings version 2 of the configuration: no room"}}) {
+		t.Errorf("misfits %v, proposes %+v", got, m.proposal)
 	}
 }
 
