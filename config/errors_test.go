@@ -57,6 +57,9 @@ func TestErrors(t *testing.T) {
 		{"unknown-key-far", "  mode: unicast", "  colour: blue"},
 		{"unknown-rule-key", "      protocol: both", "      protocoll: both"},
 		{"unknown-weight-key", "{weight: 100}", "{wait: 100}"},
+		{"unknown-member-key", "  priority: 1", "  priority: 1\n  gateway: 192.0.2.254"},
+		{"unknown-membership-key", "membership:", "membership:\n  seeds: [192.0.2.2]"},
+		{"unknown-control-key", "membership:", "control: {sockets: /run/nlb.sock}\nmembership:"},
 		{"section-is-text", "    http: {weight: 100}", "    http: 100"},
 		{"section-is-list", "member:\n  name: a", "member:\n- name: a"},
 		{"list-is-text", `[192.0.2.10, "2001:db8::10"]`, "192.0.2.10"},
@@ -153,6 +156,8 @@ func TestErrors(t *testing.T) {
 		{"remote-bare", "membership:", "control: {remote: {listen: 192.0.2.1}}\nmembership:"},
 		{"remote-vip", "membership:", "control: {remote: {listen: 192.0.2.10, cert: /c, key: /k, client_ca: /a, admins: [a]}}\nmembership:"},
 		{"remote-relative", "membership:", "control: {remote: {listen: \"192.0.2.1:1\", cert: c, key: /k, client_ca: /a, readers: [a, a, \"\"]}}\nmembership:"},
+		{"remote-port", "membership:", "control: {remote: {listen: \"192.0.2.1:0\", cert: /c, key: /k, client_ca: /a, admins: [a]}}\nmembership:"},
+		{"remote-multicast", "membership:", "control: {remote: {listen: 239.0.0.1, cert: /c, key: /k, client_ca: /a, admins: [a]}}\nmembership:"},
 		{"remote-unknown", "membership:", "control: {remote: {listen: 192.0.2.1, admin: [a]}}\nmembership:"},
 		{"state-dir-relative", "membership:", "state_dir: lib\nmembership:"},
 	} {

@@ -25,6 +25,7 @@ func TestNotify(t *testing.T) {
 		{yaml: "notify: {command: /bin/hook}\n", problem: "notify.command: not a list"},
 		{yaml: "notify: {command: [hook]}\n", problem: `notify.command[0]: "hook" is not an absolute path`},
 		{yaml: "notify: {command: [/bin/hook], timeout: 1h}\n", problem: "notify.timeout: 1h0m0s is out of range"},
+		{yaml: "notify: {command: [/bin/hook], timeout: 0s}\n", problem: "notify.timeout: 0s is out of range"},
 		{yaml: "notify: {command: [/bin/hook], timeout: 10}\n", problem: `notify.timeout: "10" is not a duration`},
 		{yaml: "notify: {command: [/bin/hook], events: [states]}\n", problem: `notify.events[0]: "states" is not known`},
 		{yaml: "notify: {command: [/bin/hook], events: [hook]}\n", problem: `notify.events[0]: "hook" is not known`},
