@@ -62,6 +62,34 @@ func TestRoll(t *testing.T) {
 	}
 }
 
+// A member keeps the clients that it answered, of rules that it has, until they have been
+// silent for as long as the rule says.
+func TestKeeps(t *testing.T) {
+	k := newKeeping([]portrules.Rule{
+		{Name: "off", ID: 4, Mode: portrules.Disabled, Protocol: portrules.TCP, Timeout: time.Minute},
+		{Name: "shop", ID: 9, Protocol: portrules.TCP, Timeout: time.Minute},
+	})
+	for _, row := range []struct {
+		name   string
+		rule   uint16
+		mine   bool
+		silent time.Duration
+		want   bool
+	}{
+		{"just heard", 9, true, 0, true},
+		{"by another clock", 9, true, time.Minute, true},
+		{"silent for too long", 9, true, time.Minute + keepSlack, false},
+		{"another's", 9, false, 0, false},
+		{"of a rule that keeps nobody", 4, true, time.Minute, false},
+		{"of a rule that is gone", 0, true, 0, false},
+	} {
+		c := dataplane.Client{Key: portrules.ClientKey{Rule: row.rule}, Client: portrules.Client{Mine: row.mine, Silent: row.silent}}
+		if got := k.keeps(c); got != row.want {
+			t.Errorf("%s: %t", row.name, got)
+		}
+	}
+}
+
 // An owner takes a client that it left alone when all who keep clients in its bucket
 // have told theirs, under the epoch in force, and it is not among them.
 func TestNobodys(t *testing.T) {
