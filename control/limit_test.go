@@ -42,6 +42,11 @@ func TestLimits(t *testing.T) {
 		if n := len(l.callers); n != maxCallers {
 			t.Errorf("%d callers remembered", n)
 		}
+		for i := 2 * maxCallers; i < 3*maxCallers; i++ {
+			if l.callers[fmt.Sprint(i)] == nil {
+				t.Fatalf("caller %d is forgotten, and not one that asked before", i)
+			}
+		}
 	})
 }
 
