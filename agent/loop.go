@@ -113,6 +113,8 @@ type loop struct {
 	foreign  map[netip.Addr]conflict // the latest by VIP
 	ifindex  int
 	linkUp   bool
+	mac      net.HardwareAddr // of the interface, as last heard
+	macTold  bool
 }
 
 // moment is one instant on both clocks, read before a step.

@@ -87,6 +87,10 @@ func (l *loop) onLink(e l2.LinkEvent, reporter *l2.Reporter) error {
 	if !e.Present {
 		return fmt.Errorf("interface %s was removed: restart nlbd when it is back", name)
 	}
+	if l.mac = e.MAC; l.agedMAC() != "" && !l.macTold {
+		l.macTold = true
+		l.event(converge.Event{Kind: "link", Text: l.agedMAC()})
+	}
 	if e.Up == l.linkUp {
 		return nil
 	}
@@ -105,4 +109,13 @@ func (l *loop) onLink(e l2.LinkEvent, reporter *l2.Reporter) error {
 		l.announce = announcements{left: announceRounds, next: l.now.wall}
 	}
 	return nil
+}
+
+// agedMAC tells that answers leave with a MAC address that the interface has no more: a bond may
+// take over that of another card. The engine is not made anew for it, which would cost connections.
+func (l *loop) agedMAC() string {
+	if l.mac == nil || bytes.Equal(l.mac, l.iface.MAC) || !bytes.Equal(l.id.sourceMAC, l.iface.MAC) {
+		return ""
+	}
+	return fmt.Sprintf("%s has now the MAC address %s, and answers from VIPs still leave with %s: nlbctl drain --wait, then restart nlbd", l.iface.Name, l.mac, l.iface.MAC)
 }

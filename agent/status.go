@@ -159,6 +159,9 @@ func (l *loop) warnings() []string {
 	if !l.linkUp {
 		out = append(out, l.cfg.Member.Interface+" has no carrier, so no client is heard: see to the cable and the switch's port")
 	}
+	if aged := l.agedMAC(); aged != "" {
+		out = append(out, aged)
+	}
 	out = append(out, l.spoilt...)
 	if l.machine.Rivalled() {
 		out = append(out, "silent: another group of members serves this segment, and membership does not reach it: open TCP and UDP port "+

@@ -53,3 +53,31 @@ func TestUpkeep(t *testing.T) {
 	run("ip address add 10.77.9.9/24 dev eth0; ip address del " + m.Addr.String() + "/24 dev eth0")
 	c.warns(m, "member.address "+m.Addr.String()+" is not an address of this host any more")
 }
+
+// TestOtherMAC gives the interface another MAC address, which its answers from VIPs do not have:
+// where that is that of the interface, it is told.
+func TestOtherMAC(t *testing.T) {
+	beside(t)
+	for mode, told := range map[string]bool{"unicast": false, "multicast": true} {
+		t.Run(mode, func(t *testing.T) {
+			c := start(t, lab.Options{Mode: mode, Members: 1, Clients: 10})
+			m := c.Members[0]
+			_, err := m.Run(c.ctx, "ip", "link", "set", "eth0", "address", "0a:77:00:00:00:99")
+			c.ok(err)
+			complaint := "eth0 has now the MAC address 0a:77:00:00:00:99, and answers from VIPs still leave with " + m.MAC.String()
+			if told {
+				c.warns(m, complaint)
+				c.hasEvent(m, "link", complaint)
+			}
+			if c.owners(c.Client.Addrs); !told && c.warning(m, complaint) {
+				t.Error("it complains of what does not matter")
+			}
+			c.ok(m.Restart())
+			c.converged(1)
+			c.owners(c.Client.Addrs)
+			if c.warning(m, complaint) {
+				t.Error("it still complains")
+			}
+		})
+	}
+}
