@@ -122,6 +122,25 @@ func TestRefusedCoordinatorLearns(t *testing.T) {
 	}
 }
 
+// TestRefusedCoordinatorIsOut: what it learns may be that it was left out.
+func TestRefusedCoordinatorIsOut(t *testing.T) {
+	m, p := propose(t)
+	later := agreement(9, 2, m.Committed(), infos(2, 3))
+	m.Receive(t0, msg(2, Message{Reject: &Reject{Epoch: p.Epoch, Seen: 9, Reason: "knows a later epoch", Committed: later}}))
+	if m.Committed() != nil || m.Serving() {
+		t.Errorf("it goes on with epoch %d", m.Committed().Epoch.N)
+	}
+}
+
+// TestBeaconIsOutbid: a smaller group that is above this one is silenced by a higher epoch.
+func TestBeaconIsOutbid(t *testing.T) {
+	m := inView(1, agreement(5, 1, nil, infos(1, 2, 3)))
+	out := m.Beacon(t0, Beacon{Epoch: Epoch{N: 20, By: 9, Instance: 9}, View: 1 << 8, InForce: true})
+	if a := answer(out, prepare); a == nil || a.Epoch.N != 21 {
+		t.Errorf("proposed %+v, want epoch 21", a)
+	}
+}
+
 func TestSilentMemberIsLeftOut(t *testing.T) {
 	m, p := propose(t)
 	m.Receive(t0, msg(2, Message{Prepared: &Prepared{Epoch: p.Epoch}}))

@@ -70,3 +70,19 @@ func TestOutvoted(t *testing.T) {
 		}
 	}
 }
+
+// TestMinorityFallsSilent: at once, and only under partition: majority.
+func TestMinorityFallsSilent(t *testing.T) {
+	for _, majority := range []bool{true, false} {
+		a := agreement(5, 1, nil, infos(1, 2, 3))
+		plan := *a.Plan
+		a.Plan, plan.Majority = &plan, majority
+		m := inView(3, a)
+		if m.Peers(t0, peersOf(2)); !m.Serving() {
+			t.Error("silent with two of three")
+		}
+		if m.Peers(t0, nil); m.Serving() == majority {
+			t.Errorf("majority %t, alone of three: serves %t", majority, m.Serving())
+		}
+	}
+}
