@@ -352,7 +352,7 @@ func TestEveryInputSeesPause(t *testing.T) {
 		"state":       func(m *Machine, now time.Time) { m.SetState(now, Draining) },
 		"shares":      func(m *Machine, now time.Time) { m.SetShares(now, nil) },
 		"informed":    func(m *Machine, now time.Time) { m.SetInformed(now) },
-		"plan":        func(m *Machine, now time.Time) { m.SetPlan(now, nextPlan()) }, //nolint:errcheck // it does not coordinate
+		"plan":        func(m *Machine, now time.Time) { m.SetPlan(now, nextPlan()) },
 	} {
 		m := inView(2, base.clone())
 		m.Receive(t0, msg(1, Message{Prepare: next.clone()}))
