@@ -34,6 +34,7 @@ type Engine struct {
 	active  placed
 	next    placed
 	closed  bool
+	bared   bool // a filter is gone, and could not be put back
 
 	stopTrace func() // nil while no trace runs
 	traces    sync.WaitGroup
