@@ -62,35 +62,18 @@ func (w *watcher) run(ctx context.Context) {
 	}()
 	err := w.look()
 	for err == nil {
-		err = w.receive()
+		err = w.next()
 	}
 }
 
-// receive waits for changes. When there were too many of them for the socket's buffer, some
-// are lost, and only a look at the interface tells how it is.
-func (w *watcher) receive() error {
-	messages, from, err := w.socket.Receive()
-	if errors.Is(err, unix.ENOBUFS) {
-		return w.look()
-	}
-	if err != nil || from.Pid != nl.PidKernel {
+// next waits for a change. What the message tells is not taken from it: one that was queued
+// before others found no room (ENOBUFS) is older than they, so the last one received need not
+// be the last change.
+func (w *watcher) next() error {
+	if _, _, err := w.socket.Receive(); err != nil && !errors.Is(err, unix.ENOBUFS) {
 		return err
 	}
-	for _, m := range messages {
-		if m.Header.Type != unix.RTM_NEWLINK && m.Header.Type != unix.RTM_DELLINK {
-			continue
-		}
-		header := unix.NlMsghdr(m.Header)
-		link, err := netlink.LinkDeserialize(&header, m.Data)
-		if err != nil {
-			return err
-		}
-		u := netlink.LinkUpdate{IfInfomsg: *nl.DeserializeIfInfomsg(m.Data), Header: header, Link: link}
-		if event, ours := linkEvent(w.name, u, w.last); ours {
-			w.tell(event)
-		}
-	}
-	return nil
+	return w.look()
 }
 
 // look asks for the present state.
@@ -118,25 +101,6 @@ func (w *watcher) tell(event LinkEvent) {
 	default:
 	}
 	w.events <- event
-}
-
-// linkEvent translates an update; ours is false when it is about another
-// interface.
-func linkEvent(name string, u netlink.LinkUpdate, last LinkEvent) (event LinkEvent, ours bool) {
-	a := u.Attrs()
-	gone := u.Header.Type == unix.RTM_DELLINK
-	if a.Name != name {
-		renamed := last.Present && a.Index == last.Index
-		return LinkEvent{Index: a.Index}, renamed
-	}
-	// A bridge reports that it lost a port as a removed link too.
-	if gone && u.Family == unix.AF_BRIDGE {
-		return LinkEvent{}, false
-	}
-	if gone {
-		return LinkEvent{Index: a.Index}, true
-	}
-	return present(a), true
 }
 
 func present(a *netlink.LinkAttrs) LinkEvent {

@@ -101,11 +101,20 @@ func (m *Member) Restart() error {
 	return m.Start()
 }
 
-// Freeze stops nlbd without ending it (SIGSTOP).
-func (m *Member) Freeze() error { return m.setFrozen(true, syscall.SIGSTOP) }
+// Freeze stops nlbd without ending it (SIGSTOP), and returns when all its threads stand still.
+func (m *Member) Freeze() error {
+	p, err := m.setFrozen(true, syscall.SIGSTOP)
+	if err != nil {
+		return err
+	}
+	return p.awaitStop()
+}
 
 // Thaw lets a frozen nlbd go on (SIGCONT).
-func (m *Member) Thaw() error { return m.setFrozen(false, syscall.SIGCONT) }
+func (m *Member) Thaw() error {
+	_, err := m.setFrozen(false, syscall.SIGCONT)
+	return err
+}
 
 // Reload writes the configuration again and lets nlbd read it (SIGHUP).
 func (m *Member) Reload() error {
@@ -150,15 +159,15 @@ func (m *Member) running() (*Process, error) {
 	return p, nil
 }
 
-func (m *Member) setFrozen(frozen bool, s os.Signal) error {
+func (m *Member) setFrozen(frozen bool, s os.Signal) (*Process, error) {
 	p, err := m.running()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	m.mu.Lock()
 	m.frozen = frozen
 	m.mu.Unlock()
-	return p.Signal(s)
+	return p, p.Signal(s)
 }
 
 // WriteConfig writes Config, which is first made from the lab's options and then

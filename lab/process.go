@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // mark is the environment variable by which [Leftovers] recognises the lab's processes.
@@ -81,6 +83,22 @@ func (p *Process) Signal(s os.Signal) error {
 		return fmt.Errorf("signal %s: %w", p.Name, err)
 	}
 	return nil
+}
+
+// awaitStop returns when the child, sent a SIGSTOP, stands still: until then a thread that is
+// on another processor goes on, for milliseconds where the machine is busy.
+func (p *Process) awaitStop() error {
+	for {
+		var info unix.Siginfo
+		err := unix.Waitid(unix.P_PID, p.PID(), &info, unix.WSTOPPED|unix.WEXITED|unix.WNOWAIT, nil)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil && !errors.Is(err, unix.ECHILD) { // ended
+			return fmt.Errorf("wait until %s stands still: %w", p.Name, err)
+		}
+		return nil
+	}
 }
 
 // Kill ends the child with SIGKILL and waits until it is gone.
