@@ -18,9 +18,9 @@ func (l *Lab) Leftovers() []string {
 			left = append(left, path)
 		}
 	}
-	spaces := map[string]bool{}
+	spaces := map[string]*NetNS{}
 	for _, h := range l.Hosts() {
-		spaces[fmt.Sprintf("net:[%d]", h.ns.id)] = true
+		spaces[fmt.Sprintf("net:[%d]", h.ns.id)] = h.ns
 	}
 	processes, _ := filepath.Glob("/proc/[0-9]*")
 	for _, p := range processes {
@@ -32,7 +32,7 @@ func (l *Lab) Leftovers() []string {
 		for _, pattern := range []string{"/task/*/ns/net", "/fd/*"} {
 			links, _ := filepath.Glob(p + pattern)
 			for _, link := range links {
-				if to, err := os.Readlink(link); err == nil && spaces[to] {
+				if to, err := os.Readlink(link); err == nil && spaces[to] != nil && spaces[to].isAt(link) {
 					left = append(left, "namespace "+to+" held by "+link)
 				}
 			}

@@ -17,12 +17,13 @@ var ErrClosed = errors.New("network namespace is closed")
 // NetNS is an anonymous network namespace and the thread that lives in it.
 // It exists as long as the thread, its file descriptor or a process inside does.
 type NetNS struct {
-	file *os.File
-	id   uint64 // inode, as in "net:[4026532000]"
-	work chan func()
-	quit chan struct{}
-	gone chan struct{}
-	once sync.Once
+	file   *os.File
+	id     uint64 // inode, as in "net:[4026532000]"; the kernel gives it to another one later
+	cookie uint64 // which no other one ever has
+	work   chan func()
+	quit   chan struct{}
+	gone   chan struct{}
+	once   sync.Once
 }
 
 // NewNetNS creates a namespace with its loopback interface down.
@@ -126,6 +127,47 @@ func (n *NetNS) enter() error {
 		file.Close()
 		return err
 	}
-	n.file, n.id = file, st.Ino
+	cookie, err := netnsCookie()
+	if err != nil {
+		file.Close()
+		return err
+	}
+	n.file, n.id, n.cookie = file, st.Ino, cookie
 	return nil
+}
+
+// netnsCookie is that of this thread's namespace.
+func netnsCookie() (uint64, error) {
+	socket, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return 0, err
+	}
+	defer unix.Close(socket)
+	return unix.GetsockoptUint64(socket, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
+}
+
+// isAt reports whether a link below /proc, which has this inode, is the namespace itself and not
+// one that was made since.
+func (n *NetNS) isAt(link string) bool {
+	file, err := os.Open(link)
+	if err != nil {
+		return false // let go meanwhile
+	}
+	defer file.Close()
+	runtime.LockOSThread()
+	home, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		runtime.UnlockOSThread()
+		return true // in doubt
+	}
+	defer home.Close()
+	if err := unix.Setns(int(file.Fd()), unix.CLONE_NEWNET); err != nil {
+		runtime.UnlockOSThread()
+		return true
+	}
+	cookie, err := netnsCookie()
+	if unix.Setns(int(home.Fd()), unix.CLONE_NEWNET) == nil { // else the thread is lost
+		runtime.UnlockOSThread()
+	}
+	return err != nil || cookie == n.cookie
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"sync"
 	"testing"
+	"time"
 )
 
 // TestNamespacesSpareTheFirstThread: a namespace on the process's first thread would
@@ -70,4 +71,33 @@ func TestNamespaceDo(t *testing.T) {
 	if err := n.Do(func() error { return nil }); !errors.Is(err, ErrClosed) {
 		t.Errorf("work for a closed namespace: %v", err)
 	}
+}
+
+// TestNamespaceIsNotItsInode: the kernel gives the inode of a namespace that is gone to a new
+// one, which is not the old one left behind.
+func TestNamespaceIsNotItsInode(t *testing.T) {
+	needRoot(t)
+	old, err := NewNetNS()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !old.isAt(old.Path()) {
+		t.Error("a namespace does not know itself")
+	}
+	old.Close()
+	for begin := time.Now(); time.Since(begin) < 2*time.Second; time.Sleep(5 * time.Millisecond) {
+		n, err := NewNetNS()
+		if err != nil {
+			t.Fatal(err)
+		}
+		again := n.id == old.id
+		if old.isAt(n.Path()) {
+			t.Errorf("namespace %d passes for the one before it", n.id)
+		}
+		n.Close()
+		if again {
+			return
+		}
+	}
+	t.Log("the inode was not used again")
 }

@@ -141,12 +141,6 @@ func (c *cluster) setWeight(m *lab.Member, rule string, weight int) {
 	c.ok(m.Reload())
 }
 
-func (c *cluster) askWithin(d time.Duration, src netip.Addr, dst netip.AddrPort) (member string, err error) {
-	ctx, cancel := context.WithTimeout(c.ctx, d)
-	defer cancel()
-	return c.Client.Ask(ctx, src, dst)
-}
-
 // warning reports whether a member warns like this.
 func (c *cluster) warning(m *lab.Member, begin string) bool {
 	c.t.Helper()

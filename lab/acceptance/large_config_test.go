@@ -1,7 +1,6 @@
 package acceptance
 
 import (
-	"context"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -60,11 +59,7 @@ func TestApplyMany(t *testing.T) {
 		}
 	}
 	for _, vip := range []string{"10.77.0.101", "10.77.0.163"} {
-		ctx, cancel := context.WithTimeout(c.ctx, 3*time.Second)
-		if _, err := c.Client.Ask(ctx, c.Client.Addrs[0], netip.AddrPortFrom(netip.MustParseAddr(vip), 80)); err != nil {
-			t.Errorf("%s: %v", vip, err)
-		}
-		cancel()
+		c.ask(c.Client.Addrs[0], netip.AddrPortFrom(netip.MustParseAddr(vip), 80))
 	}
 	c.unbroken("new connections of a rule that did not change", probe.Stop()["all"])
 	began := time.Now()

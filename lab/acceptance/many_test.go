@@ -1,7 +1,6 @@
 package acceptance
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"slices"
@@ -66,9 +65,7 @@ func (c *cluster) everybodyAnswers(n int) {
 	answered, again := make(map[string]int), 0
 	for _, src := range c.Client.Addrs {
 		for c.ctx.Err() == nil {
-			ctx, cancel := context.WithTimeout(c.ctx, 2*time.Second)
-			name, err := c.Client.Ask(ctx, src, web)
-			cancel()
+			name, err := c.askWithin(2*time.Second, src, web)
 			if err == nil {
 				answered[name]++
 				break

@@ -48,19 +48,24 @@ func (c *cluster) nmap(vip netip.Addr, family ...string) {
 	c.t.Helper()
 	args := append(family, "-n", "-Pn", "-sS", "-sU", "-p", "T:80,6000,6001,7000,7001,U:6000,6001,7000,7001",
 		"--max-retries", "1", "--max-rtt-timeout", "200ms", "-oG", "-", vip.String())
-	out, err := c.Client.Run(c.ctx, "nmap", args...)
-	c.ok(err)
 	want := map[string]string{
 		"80/tcp":   "open",
 		"6000/tcp": "filtered", "6001/tcp": "filtered", "7000/tcp": "closed", "7001/tcp": "closed",
 		"6000/udp": "open|filtered", "6001/udp": "open|filtered", "7000/udp": "closed", "7001/udp": "closed",
 	}
-	got := make(map[string]string)
-	for _, m := range portState.FindAllStringSubmatch(out, -1) {
-		got[m[1]+"/"+m[3]] = m[2]
-	}
-	if !maps.Equal(got, want) {
-		c.t.Errorf("nmap sees %s\n%v, want\n%v", vip, got, want)
+	err := c.fair(func() error {
+		out, err := c.Client.Run(c.ctx, "nmap", args...)
+		got := make(map[string]string)
+		for _, m := range portState.FindAllStringSubmatch(out, -1) {
+			got[m[1]+"/"+m[3]] = m[2]
+		}
+		if err == nil && !maps.Equal(got, want) {
+			err = fmt.Errorf("nmap sees %s\n%v, want\n%v", vip, got, want)
+		}
+		return err
+	})
+	if err != nil {
+		c.t.Error(err)
 	}
 }
 

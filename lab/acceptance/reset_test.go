@@ -2,7 +2,6 @@ package acceptance
 
 import (
 	"bufio"
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -100,9 +99,7 @@ func (c *cluster) idle(clients []netip.Addr) map[netip.Addr]idleConn {
 func (c *cluster) takenOver(src netip.Addr, dead string) {
 	c.t.Helper()
 	for began := time.Now(); time.Since(began) < 5*time.Second; {
-		ctx, cancel := context.WithTimeout(c.ctx, 100*time.Millisecond)
-		name, err := c.Client.Ask(ctx, src, web)
-		cancel()
+		name, err := c.askWithin(100*time.Millisecond, src, web)
 		if err == nil && name != dead {
 			return
 		}

@@ -62,7 +62,7 @@ func (c *cluster) together(runs map[string]func() error) {
 	var done sync.WaitGroup
 	for name, run := range runs {
 		done.Go(func() {
-			err := run()
+			err := c.fair(run)
 			mu.Lock()
 			defer mu.Unlock()
 			errs[name] = err
@@ -131,7 +131,8 @@ func (c *cluster) hping(args ...string) error {
 		var err error
 		out, err = c.tool("sh", "-c", command)
 		if strings.Contains(out, "DUP") || strings.Count(out, "len=") > 20 {
-			return fmt.Errorf("answered more than once\n%s", out)
+			c.t.Errorf("hping3 %v is answered more than once\n%s", args, out) // no pause excuses it
+			return nil
 		}
 		if err == nil && strings.Contains(out, "20 packets transmitted, 20 packets received, 0% packet loss") {
 			return nil
