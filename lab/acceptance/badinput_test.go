@@ -84,7 +84,7 @@ func TestBadInput(t *testing.T) {
 	}
 
 	if s := c.status(); s.Epoch != epoch || len(s.Members) != 3 {
-		t.Errorf("the cluster noticed: epoch %d became %d, members %v", epoch, s.Epoch, s.Members)
+		c.judge(0)("the cluster noticed: epoch %d became %d, members %v", epoch, s.Epoch, s.Members)
 	}
 	c.owners(c.Client.Addrs)
 	c.ok(member.Start()) // nothing that was wrong is left

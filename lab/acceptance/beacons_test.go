@@ -38,7 +38,7 @@ func TestForeignBeacons(t *testing.T) {
 			c.sleep(300 * time.Millisecond)
 			c.answeredAll(probe.Stop())
 			if now := c.status(); now.Epoch != epoch || !now.Converged {
-				t.Errorf("epoch %d, then %d, converged %t", epoch, now.Epoch, now.Converged)
+				c.judge(0)("epoch %d, then %d, converged %t", epoch, now.Epoch, now.Converged)
 			}
 			for member, after := range c.counters() {
 				forged := after["beacon-forged"] - before[member]["beacon-forged"]

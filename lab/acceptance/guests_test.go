@@ -22,7 +22,6 @@ type guests struct {
 	quiet   sync.RWMutex // held by visits, and by who wants none
 	cancel  context.CancelFunc
 	done    sync.WaitGroup
-	longest func() time.Duration // pause of this process
 
 	mu     sync.Mutex // guards what follows, and the guests
 	wrong  []string
@@ -48,7 +47,7 @@ func (c *cluster) visit(tcp, udp []netip.Addr, timeout, every time.Duration) *gu
 	_, err := c.Client.Run(c.ctx, "nft", "add table ip quiet; add chain ip quiet out { type filter hook output priority 0; }; add rule ip quiet out icmp type destination-unreachable drop")
 	c.ok(err)
 	ctx, cancel := context.WithCancel(c.ctx)
-	g := &guests{c: c, timeout: timeout, every: every, cancel: cancel, longest: c.pauses()}
+	g := &guests{c: c, timeout: timeout, every: every, cancel: cancel}
 	for _, a := range tcp {
 		g.list = append(g.list, &guest{src: netip.AddrPortFrom(a, 0)})
 	}
@@ -226,8 +225,8 @@ func (g *guests) stop() {
 	if g.failed*100 > g.visits && g.dead == "" {
 		g.lost = append([]string{fmt.Sprintf("%d of %d visits failed", g.failed, g.visits)}, g.lost...)
 	}
-	complain, mourn := g.c.t.Errorf, g.c.judge(g.longest()) // an answer may be lost for want of a processor
-	if g.c.stoodStill() {                                   // then clients move, and that is no planned change; but the machine must be to blame
+	complain, mourn := g.c.t.Errorf, g.c.judge(0) // an answer may be lost for want of a processor
+	if g.c.stoodStill() {                         // then clients move, and that is no planned change; but the machine must be to blame
 		complain = mourn
 		mourn("a member fell out of its view")
 	}

@@ -161,20 +161,21 @@ func (c *cluster) checkAlways() {
 	}
 }
 
-// stalled is the pause of a probe from which on this machine, and not the cluster, is
-// to blame for what clients meet: other work took the processors. The counts of
-// checkAlways hold nevertheless.
+// stalled is the pause of a probe or a processor from which on this machine, and not the
+// cluster, is to blame for what clients meet: other work took the processors. The counts of
+// checkAlways hold nevertheless. Where nothing else runs, none is that long in a whole run.
 const stalled = 150 * time.Millisecond
 
-// judge returns what to do with complaints about times, after the longest pause of
-// the probe that measured them.
+// judge returns what to do with complaints that a pause may explain: of the probe that measured
+// (its longest, or 0), or of the machine since the test began.
 func (c *cluster) judge(stall time.Duration) (complain func(format string, args ...any)) {
+	stall = max(stall, machine.since(c.began))
 	if stall < stalled {
 		return c.t.Errorf
 	}
 	return func(format string, args ...any) {
 		c.t.Helper()
-		c.t.Logf("after a pause of %s of this process: "+format, append([]any{stall}, args...)...)
+		c.t.Logf("after a pause of %s of this process or machine: "+format, append([]any{stall}, args...)...)
 	}
 }
 
@@ -182,9 +183,8 @@ func (c *cluster) judge(stall time.Duration) (complain func(format string, args 
 func (c *cluster) unbroken(who string, r lab.LaneReport) {
 	c.t.Helper()
 	c.t.Logf("%s: %d attempts, %d failed, longest silence %s, longest pause %s", who, len(r.Attempts), r.Failed(), r.Silence, r.Stall)
-	if n := len(r.Attempts); r.Failed() > 0 {
-		began := time.Now().Add(-r.Attempts[n-1].At)
-		c.judge(max(r.Stall, machine.since(began)))("%s: %s", who, failures(r, 0))
+	if r.Failed() > 0 {
+		c.judge(r.Stall)("%s: %s", who, failures(r, 0))
 	}
 }
 

@@ -225,8 +225,12 @@ func (s *sessions) keep(one *session, reader *bufio.Reader) {
 			}
 			continue
 		}
+		complain := s.c.t.Errorf
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			complain = s.c.judge(0)
+		}
 		if err != nil || member != one.member {
-			s.c.t.Errorf("session of %s with %s: answer from %q, %v", one.conn.LocalAddr(), one.member, member, err)
+			complain("session of %s with %s: answer from %q, %v", one.conn.LocalAddr(), one.member, member, err)
 			return
 		}
 	}
