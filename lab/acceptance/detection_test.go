@@ -43,7 +43,7 @@ func TestDetection(t *testing.T) {
 			for i := 0; len(silences) < n && i < 2*n+2; i++ {
 				victim := c.Members[i%len(c.Members)]
 				silence, stall := c.crash(cutOff, watch, victim)
-				if stall < stalled || i >= 2*n { // else again, on a machine that keeps pace
+				if stall < lab.Pause || i >= 2*n { // else again, on a machine that keeps pace
 					silences = append(silences, silence[0]-stall)
 				}
 				c.ok(cutOff.revive(c, victim))

@@ -21,6 +21,9 @@ var web = netip.AddrPortFrom(lab.VIP, 80)
 // nlbd is the program under test, built once.
 var nlbd string
 
+// machine is this one.
+var machine *lab.Machine
+
 func TestMain(m *testing.M) {
 	if os.Geteuid() != 0 {
 		fmt.Fprintln(os.Stderr, "acceptance tests need root: network namespaces and eBPF")
@@ -34,7 +37,7 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	if err := machine.start(); err != nil {
+	if machine, err = lab.WatchMachine(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -148,7 +151,7 @@ func (c *cluster) checkAlways() {
 		}
 	}
 	if c.t.Failed() {
-		c.t.Logf("the longest pause of this machine was %s", machine.since(c.began))
+		c.t.Logf("the longest pause of this machine was %s", machine.Paused(c.began))
 		for _, m := range c.Members {
 			c.t.Logf("%s:\n%s", m.Name, m.Log(25))
 		}
@@ -161,16 +164,12 @@ func (c *cluster) checkAlways() {
 	}
 }
 
-// stalled is the pause of a probe or a processor from which on this machine, and not the
-// cluster, is to blame for what clients meet: other work took the processors. The counts of
-// checkAlways hold nevertheless. Where nothing else runs, none is that long in a whole run.
-const stalled = 150 * time.Millisecond
-
 // judge returns what to do with complaints that a pause may explain: of the probe that measured
-// (its longest, or 0), or of the machine since the test began.
+// (its longest, or 0), or of the machine since the test began: other work took the processors.
+// The counts of checkAlways hold nevertheless.
 func (c *cluster) judge(stall time.Duration) (complain func(format string, args ...any)) {
-	stall = max(stall, machine.since(c.began))
-	if stall < stalled {
+	stall = max(stall, machine.Paused(c.began))
+	if stall < lab.Pause {
 		return c.t.Errorf
 	}
 	return func(format string, args ...any) {
@@ -191,7 +190,7 @@ func (c *cluster) unbroken(who string, r lab.LaneReport) {
 // pauses measures the longest pause of the machine until the returned function is called.
 func (c *cluster) pauses() (longest func() time.Duration) {
 	began := time.Now()
-	return func() time.Duration { return machine.since(began) }
+	return func() time.Duration { return machine.Paused(began) }
 }
 
 // settle is how long members may need to agree again after a pause of the machine.
@@ -202,11 +201,11 @@ const settle = 2 * time.Second
 func (c *cluster) fair(do func() error) error {
 	c.t.Helper()
 	for n := 0; ; n++ {
-		longest := machine.since(time.Now().Add(-settle))
+		longest := machine.Paused(time.Now().Add(-settle))
 		during := c.pauses()
 		err := do()
 		longest = max(longest, during())
-		if err == nil || longest < stalled || n == 2 {
+		if err == nil || longest < lab.Pause || n == 2 {
 			return err
 		}
 		c.t.Logf("after a pause of %s of this machine, tried again: %v", longest, err)

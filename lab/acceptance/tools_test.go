@@ -193,7 +193,7 @@ func (c *cluster) iperf(src, vip netip.Addr) error {
 		return fmt.Errorf("iperf3: %v, %v, %s", err, e, report.Error)
 	}
 	pause := longest()
-	if sum := report.End.Sum; sum.Packets < 300 || sum.Lost > 0 && (pause < stalled || sum.Lost > sum.Packets/5) {
+	if sum := report.End.Sum; sum.Packets < 300 || sum.Lost > 0 && (pause < lab.Pause || sum.Lost > sum.Packets/5) {
 		return fmt.Errorf("iperf3 sent %d datagrams and lost %d", sum.Packets, sum.Lost)
 	}
 	return nil
