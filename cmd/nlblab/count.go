@@ -25,6 +25,6 @@ func (d *demo) count(ctx context.Context) error {
 	}
 	rows = append(rows, []string{"accepted together", fmt.Sprint(sum)}, []string{"sent by clients", fmt.Sprint(sent)})
 	d.table(rows)
-	d.check(sum <= sent && sum > 0, "nobody was answered twice; %d SYNs met silence, those of the crash", int64(sent)-int64(sum))
+	d.always(sum <= sent && sum > 0, "nobody was answered twice; %d SYNs met silence, those of the crash", int64(sent)-int64(sum))
 	return nil
 }

@@ -22,7 +22,7 @@ func (d *demo) leave(ctx context.Context) error {
 		return err
 	}
 	left := d.lab.Leftovers()
-	d.check(len(left) == 0, "no namespace, link, pin or process is left%s", list(left))
+	d.always(len(left) == 0, "no namespace, link, pin or process is left%s", list(left))
 	return nil
 }
 

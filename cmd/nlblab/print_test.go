@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestPlainOutput(t *testing.T) {
@@ -14,6 +15,15 @@ func TestPlainOutput(t *testing.T) {
 	p.table([][]string{{"A", "LONG"}, {"aaa", ""}, {"b", "c"}})
 	p.check(true, "%d of %d", 1, 1)
 	p.check(false, "other")
+	p.paused = func(since time.Time) time.Duration {
+		if age := time.Since(since); age < settle || age > settle+time.Minute {
+			t.Errorf("asks for pauses since %s before now", age)
+		}
+		return 682 * time.Millisecond
+	}
+	p.check(true, "in spite of it")
+	p.check(false, "slow")
+	p.always(false, "twice")
 	want := `
 1. Title
    why
@@ -25,12 +35,16 @@ func TestPlainOutput(t *testing.T) {
    b    c
    kept: 1 of 1
    BROKEN: other
+   kept: in spite of it
+   not judged: slow
+   (other work took this machine's processors for 682 ms meanwhile, which a cluster of real machines would not feel: run the demo again)
+   BROKEN: twice
 `
 	if out.String() != want {
 		t.Errorf("got\n%s\nwant\n%s", out.String(), want)
 	}
-	if p.broken != 1 || p.steps != 1 {
-		t.Errorf("%d broken of %d steps, want 1 of 1", p.broken, p.steps)
+	if p.broken != 2 || p.void != 1 || p.steps != 1 {
+		t.Errorf("%d broken and %d void of %d steps, want 2 and 1 of 1", p.broken, p.void, p.steps)
 	}
 }
 
