@@ -44,7 +44,7 @@ func TestMissingService(t *testing.T) {
 		case owner == lacking.Name && errors.Is(err, syscall.ECONNREFUSED):
 			refused++
 		case owner == lacking.Name || err != nil || answer != owner:
-			t.Errorf("%s of %s: answered by %q, %v", src, owner, answer, err)
+			c.judge(0)("%s of %s: answered by %q, %v", src, owner, answer, err)
 		}
 	}
 	if refused == 0 {
@@ -52,9 +52,7 @@ func TestMissingService(t *testing.T) {
 	}
 	c.ok(lacking.StartHTTP(pages.Port()))
 	for _, src := range c.Client.Addrs {
-		if _, err := c.askWithin(time.Second, src, pages); err != nil {
-			t.Error(err)
-		}
+		c.ask(src, pages)
 	}
 	if soak() { // where the kernel's connection table had to be read, the next look is half a minute later
 		c.sleep(35 * time.Second)
