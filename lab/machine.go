@@ -13,6 +13,9 @@ import (
 // member minds; where nothing else runs, none is that long in a whole run of the tests.
 const Pause = 150 * time.Millisecond
 
+// Settle is how long a pause may be felt after its end: the members have to agree again.
+const Settle = 2 * time.Second
+
 // Machine tells the pauses of the processors that all hosts of a lab share.
 type Machine struct {
 	least  time.Duration

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/opennlb/opennlb/lab"
 )
 
 // printer writes the demo's story and keeps count of broken promises.
@@ -20,9 +22,6 @@ type printer struct {
 	broken int
 	void   int // promises that a pause of this machine may have broken
 }
-
-// settle is how long a pause of the machine may be felt.
-const settle = 2 * time.Second
 
 const (
 	bold  = "1"
@@ -57,7 +56,7 @@ func (p *printer) say(format string, args ...any) {
 func (p *printer) check(kept bool, format string, args ...any) {
 	pause := time.Duration(0)
 	if !kept && p.paused != nil {
-		pause = p.paused(p.began.Add(-settle))
+		pause = p.paused(p.began.Add(-lab.Settle))
 	}
 	if pause == 0 {
 		p.always(kept, format, args...)

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/opennlb/opennlb/lab"
 )
 
 func TestPlainOutput(t *testing.T) {
@@ -16,7 +18,7 @@ func TestPlainOutput(t *testing.T) {
 	p.check(true, "%d of %d", 1, 1)
 	p.check(false, "other")
 	p.paused = func(since time.Time) time.Duration {
-		if age := time.Since(since); age < settle || age > settle+time.Minute {
+		if age := time.Since(since); age < lab.Settle || age > lab.Settle+time.Minute {
 			t.Errorf("asks for pauses since %s before now", age)
 		}
 		return 682 * time.Millisecond

@@ -187,29 +187,19 @@ func (c *cluster) unbroken(who string, r lab.LaneReport) {
 	}
 }
 
-// pauses measures the longest pause of the machine until the returned function is called.
-func (c *cluster) pauses() (longest func() time.Duration) {
-	began := time.Now()
-	return func() time.Duration { return machine.Paused(began) }
-}
-
-// settle is how long members may need to agree again after a pause of the machine.
-const settle = 2 * time.Second
-
 // fair does what a pause of the machine may spoil. What failed beside one is tried again, twice
 // at most, when the members have settled.
 func (c *cluster) fair(do func() error) error {
 	c.t.Helper()
 	for n := 0; ; n++ {
-		longest := machine.Paused(time.Now().Add(-settle))
-		during := c.pauses()
+		began := time.Now()
 		err := do()
-		longest = max(longest, during())
+		longest := machine.Paused(began.Add(-lab.Settle))
 		if err == nil || longest < lab.Pause || n == 2 {
 			return err
 		}
 		c.t.Logf("after a pause of %s of this machine, tried again: %v", longest, err)
-		c.sleep(settle)
+		c.sleep(lab.Settle)
 	}
 }
 

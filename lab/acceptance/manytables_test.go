@@ -31,7 +31,6 @@ func TestManyTables(t *testing.T) {
 		m.Config["member"].(map[string]any)["rules"] = own
 	}})
 	c.agreed()
-	paused := c.pauses()
 	for _, step := range []struct {
 		name string
 		do   func() error
@@ -49,7 +48,7 @@ func TestManyTables(t *testing.T) {
 		c.sleep(2 * time.Second) // for connections to be counted
 	}
 	c.converged(members)
-	longest := paused()
+	longest := machine.Paused(c.began)
 	for _, m := range c.Members {
 		log := m.Log(1 << 20)
 		for _, sign := range []string{"does not answer although", "larger than members take"} {

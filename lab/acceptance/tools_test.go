@@ -178,7 +178,7 @@ var digAnswer = regexp.MustCompile(`(?m)^who\.lab\.\s.*\sTXT\s+"(\w+)"$`)
 // iperf wants its datagrams to arrive, where its connection did, without loss but for what a
 // pause of this machine explains.
 func (c *cluster) iperf(src, vip netip.Addr) error {
-	longest := c.pauses()
+	began := time.Now()
 	out, err := c.tool("iperf3", "--client", vip.String(), "--bind", src.String(), "--udp", "--bitrate", "3M", "--length", "1000", "--time", "1", "--json")
 	var report struct {
 		Error string
@@ -192,7 +192,7 @@ func (c *cluster) iperf(src, vip netip.Addr) error {
 	if e := json.Unmarshal([]byte(out), &report); e != nil || err != nil || report.Error != "" {
 		return fmt.Errorf("iperf3: %v, %v, %s", err, e, report.Error)
 	}
-	pause := longest()
+	pause := machine.Paused(began)
 	if sum := report.End.Sum; sum.Packets < 300 || sum.Lost > 0 && (pause < lab.Pause || sum.Lost > sum.Packets/5) {
 		return fmt.Errorf("iperf3 sent %d datagrams and lost %d", sum.Packets, sum.Lost)
 	}
